@@ -1,0 +1,95 @@
+"""What every command shares: the arguments of a stage, one-line errors, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pipeline.errors import GristmillError, UsageError, nearest
+from pipeline.pools import default_workers
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in one line, exit code 2."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise UsageError(self.prog, message, f"see {self.prog} --help")
+
+
+def stage_parser(stage: str, what: str) -> argparse.ArgumentParser:
+    """The arguments that all stages have in common."""
+    parser = _Parser(prog=f"python -m pipeline.stages.{stage}", description=what)
+    parser.add_argument("paths", nargs="+", metavar="PATH", type=Path, help="INPUT... OUTPUT: what to read, and last the folder to write")
+    parser.add_argument("--settings", type=Path, metavar="FILE", help=f"settings (default: stages/{stage}.yaml where there is one, else built-in)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="put one setting over the file's")
+    parser.add_argument("--workers", type=int, default=default_workers(), metavar="N", help="processes to use (default: the cores, here %(default)s)")
+    parser.add_argument("--scheduler", default=os.environ.get("DASK_SCHEDULER_ADDRESS"), metavar="ADDRESS", help="a Dask scheduler such as tcp://host:8786")
+    add_common(parser)
+    return parser
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """``--quiet`` and ``--debug``."""
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
+
+
+def parser(prog: str, what: str) -> argparse.ArgumentParser:
+    """A parser for a tool."""
+    tool = _Parser(prog=prog, description=what)
+    add_common(tool)
+    return tool
+
+
+def inputs_and_output(paths: Sequence[Path], prog: str) -> tuple[list[Path], Path]:
+    """``INPUT... OUTPUT`` apart, each input there; raises UsageError."""
+    *inputs, output = paths
+    if not inputs:
+        raise UsageError(prog, "needs an input and an output", "write INPUT... OUTPUT")
+    for path in inputs:
+        require(path)
+        if path.resolve() == output.resolve() or path.resolve() in output.resolve().parents:
+            raise UsageError(str(output), f"lies in the input {path}", "write the output beside it")
+    return inputs, output
+
+
+def require(path: Path) -> Path:
+    """``path`` when it is there; else UsageError with the nearest name in its folder."""
+    if not path.exists():
+        folder = path.parent
+        names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+        raise UsageError(str(path), "is not there", nearest(path.name, names) if names else "check the path")
+    return path
+
+
+def run(main: Callable[[Sequence[str]], int | None], arguments: Sequence[str] | None = None) -> int:
+    """Call ``main`` with the arguments; a user's mistake becomes one line and exit code 2, a failed run one line and exit code 1."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return main(given) or 0
+    except KeyboardInterrupt:
+        print("interrupted; run again to resume", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (GristmillError, OSError, MemoryError) as error:
+        if "--debug" in given:
+            traceback.print_exc()
+        print(_line(error), file=sys.stderr)
+        return error.exit_code if isinstance(error, GristmillError) else 1
+
+
+def _line(error: BaseException) -> str:
+    if isinstance(error, OSError) and not isinstance(error, GristmillError):
+        where = error.filename or "system"
+        todo = "; free some space and run again: finished parts are kept" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        return f"{where}: {error.strerror or error}{todo}"
+    if isinstance(error, MemoryError):
+        return "memory: there is not enough; run again with fewer --workers"
+    return str(error)

@@ -1,0 +1,165 @@
+"""Reading committed datasets: the manifest says what is there, and nothing else is trusted.
+
+A dataset is a folder that holds ``__manifest.json``; ``pipeline.commits`` writes one whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import DatasetError
+
+MANIFEST = "__manifest.json"
+RUN = "__run.json"
+FORMAT = 1
+KEPT = ""
+"""The part of a dataset that holds its rows; the other parts are ``__removed``, ``__edited`` and ``__quarantine``."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of a dataset; ``path`` is relative to the dataset's folder, with ``/``."""
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+
+    @property
+    def part(self) -> str:
+        """The folder the shard lies in: empty for the dataset's own rows."""
+        return self.path.rpartition("/")[0]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A committed dataset: its folder and what its manifest says."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    shards: tuple[Shard, ...]
+
+    @property
+    def key(self) -> str:
+        """Digest of all that went in: stage, version, settings and inputs."""
+        return str(self.manifest["key"])
+
+    @property
+    def digest(self) -> str:
+        """Digest of the rows that came out: what a later stage depends on."""
+        return str(self.manifest["digest"])
+
+    def files(self, part: str = KEPT) -> list[Path]:
+        """The shard files of one part, checked for presence and size; raises DatasetError."""
+        paths = []
+        for shard in self.shards:
+            if shard.part != part:
+                continue
+            path = self.folder / shard.path
+            if not path.is_file() or path.stat().st_size != shard.bytes:
+                state = "is missing" if not path.exists() else f"has {path.stat().st_size:,} bytes instead of {shard.bytes:,}"
+                raise DatasetError(str(path), state, "build the dataset again")
+            paths.append(path)
+        return paths
+
+    def rows(self, part: str = KEPT) -> int:
+        """Number of rows of one part."""
+        return sum(shard.rows for shard in self.shards if shard.part == part)
+
+
+def is_dataset(folder: Path) -> bool:
+    """Whether a folder holds a manifest."""
+    return (folder / MANIFEST).is_file()
+
+
+def find_datasets(folder: Path) -> list[Path]:
+    """The dataset that ``folder`` is, or the datasets directly in it, by name; empty when there is none."""
+    if is_dataset(folder):
+        return [folder]
+    if not folder.is_dir():
+        return []
+    return sorted(child for child in folder.iterdir() if not child.name.startswith(".") and is_dataset(child))
+
+
+def open_dataset(folder: Path) -> Dataset:
+    """The committed dataset at ``folder``; raises DatasetError when there is none or its manifest is damaged."""
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        shards = tuple(Shard(**shard) for shard in manifest["shards"])
+        if manifest["format"] != FORMAT:
+            raise DatasetError(str(folder), f"is of format {manifest['format']}, this version reads {FORMAT}", "build it again")
+        if manifest["digest"] != rows_digest(shards):
+            raise DatasetError(str(path), "does not agree with itself", "build the dataset again")
+    except OSError as error:
+        raise DatasetError(str(folder), f"is not a committed dataset ({error.strerror or error})", "build it first") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(str(path), f"is damaged ({type(error).__name__})", "build the dataset again") from None
+    return Dataset(folder, manifest, shards)
+
+
+def committed(folder: Path) -> Dataset | None:
+    """The dataset at ``folder`` when it is whole (every shard present, of its size), else None."""
+    try:
+        dataset = open_dataset(folder)
+        for part in sorted({shard.part for shard in dataset.shards}):
+            dataset.files(part)
+    except DatasetError:
+        return None
+    return dataset
+
+
+def rows_digest(shards: Sequence[Shard]) -> str:
+    """SHA-256 over the kept shards (name, rows, content), the same whatever was removed, quarantined or edited on the way."""
+    state = hashlib.sha256()
+    for shard in shards:
+        if not shard.part.startswith("__"):
+            state.update(f"{shard.path}\0{shard.rows}\0{shard.sha256}\n".encode())
+    return state.hexdigest()
+
+
+def read_batches(path: Path, columns: Sequence[str] | None = None, max_rows: int = 2048) -> Iterator[pa.RecordBatch]:
+    """The rows of a Parquet shard in batches, page checksums verified and strings checked; raises DatasetError."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for batch in file.iter_batches(batch_size=max_rows, columns=list(columns) if columns else None, use_threads=False):
+                batch.validate(full=True)
+                yield batch
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(str(path), f"is damaged ({str(error).splitlines()[0][:120]})", "build the dataset again") from None
+
+
+def verify(dataset: Dataset) -> list[str]:
+    """Every difference between the manifest and the files: one line each, empty when all is well."""
+    problems = []
+    for shard in dataset.shards:
+        path = dataset.folder / shard.path
+        if not path.is_file():
+            problems.append(f"{path}: is missing; build the dataset again")
+        elif file_sha256(path) != shard.sha256:
+            problems.append(f"{path}: its bytes are not those that were written; build the dataset again")
+    named = {shard.path for shard in dataset.shards} | {MANIFEST, RUN}
+    for path in sorted(dataset.folder.rglob("*")):
+        relative = path.relative_to(dataset.folder).as_posix()
+        if path.is_file() and relative not in named and relative not in dataset.manifest.get("files", {}):
+            problems.append(f"{path}: is not in the manifest; move it away")
+    for name, sha256 in dataset.manifest.get("files", {}).items():
+        path = dataset.folder / name
+        if not path.is_file() or file_sha256(path) != sha256:
+            problems.append(f"{path}: is missing or not as it was written; build the dataset again")
+    return problems
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
