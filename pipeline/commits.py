@@ -29,6 +29,7 @@ from pipeline.datasets import FORMAT, MANIFEST, RUN, Dataset, Shard, committed, 
 from pipeline.errors import DatasetError, UsageError
 
 WORK = "__work"
+CARD = ".huggingface.yaml"
 ROW_GROUP_BYTES = 16 * 2**20
 ROW_GROUP_ROWS = 10_000
 SHARD_BYTES = 256 * 2**20
@@ -184,6 +185,13 @@ def number_shards(shards: Sequence[Shard], name: str = "part") -> list[Shard]:
     return numbered
 
 
+def _card(kept: Sequence[Shard]) -> str:
+    """Which files ``datasets.load_dataset`` reads: else it would count the manifest among the data when there are few shards."""
+    patterns = sorted({(shard.part or "train", f"{shard.part}/" if shard.part else "", shard.path.rpartition(".")[2]) for shard in kept})
+    splits = [f'      - {{split: {split}, path: "{folder}part-*.{suffix}"}}' for split, folder, suffix in patterns]
+    return "\n".join(["configs:", "  - config_name: default", "    data_files:", *splits, ""])
+
+
 class Build:
     """A dataset being written beside its target; use it as a context manager.
 
@@ -271,12 +279,16 @@ class Build:
         kept = [shard for shard in numbered if not shard.part.startswith("__")]
         if not kept and not files:
             raise DatasetError(str(self.target), "nothing was written", "this is a bug; please report it")
+        if kept:
+            with writing(self.folder / CARD) as card:
+                card.write(_card(kept).encode())
+            files = [*files, CARD]
         manifest = {
+            **about,
             "format": FORMAT,
             "key": self.key,
             "digest": rows_digest(numbered),
             "rows": sum(shard.rows for shard in kept),
-            **about,
             "files": {file: file_sha256(self.folder / file) for file in files},
             "shards": [vars(shard) for shard in numbered],
         }

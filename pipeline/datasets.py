@@ -107,14 +107,14 @@ def open_dataset(folder: Path) -> Dataset:
 
 
 def committed(folder: Path) -> Dataset | None:
-    """The dataset at ``folder`` when it is whole (every shard present, of its size), else None."""
+    """The dataset at ``folder`` when it is whole (every file present, every shard of its size), else None."""
     try:
         dataset = open_dataset(folder)
         for part in sorted({shard.part for shard in dataset.shards}):
             dataset.files(part)
     except DatasetError:
         return None
-    return dataset
+    return dataset if all((folder / name).is_file() for name in dataset.manifest["files"]) else None
 
 
 def rows_digest(shards: Sequence[Shard]) -> str:
@@ -149,9 +149,9 @@ def verify(dataset: Dataset) -> list[str]:
     named = {shard.path for shard in dataset.shards} | {MANIFEST, RUN}
     for path in sorted(dataset.folder.rglob("*")):
         relative = path.relative_to(dataset.folder).as_posix()
-        if path.is_file() and relative not in named and relative not in dataset.manifest.get("files", {}):
+        if path.is_file() and relative not in named and relative not in dataset.manifest["files"]:
             problems.append(f"{path}: is not in the manifest; move it away")
-    for name, sha256 in dataset.manifest.get("files", {}).items():
+    for name, sha256 in dataset.manifest["files"].items():
         path = dataset.folder / name
         if not path.is_file() or file_sha256(path) != sha256:
             problems.append(f"{path}: is missing or not as it was written; build the dataset again")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,7 +49,7 @@ def test_replaces_the_old_dataset(tmp_path: Path, renames: str) -> None:
     build(tmp_path / "clean", "k1", "old")
     build(tmp_path / "clean", "k2", "new", "er")
     assert texts_of(tmp_path / "clean") == ["new", "er"]
-    assert os.listdir(tmp_path) == ["clean"]
+    assert [path.name for path in tmp_path.iterdir()] == ["clean"]
     assert verify(open_dataset(tmp_path / "clean")) == []
 
 
@@ -118,7 +117,7 @@ def test_foreign_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_flipped_byte_is_noticed(tmp_path: Path) -> None:
-    """verify finds any changed byte of a shard; reading never gives other rows without an error."""
+    """Verify finds any changed byte of a shard; reading never gives other rows without an error."""
     dataset = build(tmp_path / "clean", "k", "some text here", "more of it")
     path = dataset.files()[0]
     original = path.read_bytes()

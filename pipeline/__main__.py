@@ -1,0 +1,38 @@
+"""python -m pipeline COMMAND: the tools beside the stages."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from pipeline import command
+from pipeline.errors import UsageError, nearest
+
+COMMANDS = {
+    "extract": ("pipeline.stages.extract", "sources become documents"),
+    "filter": ("pipeline.stages.filter", "duplicates, refusals and slop go"),
+    "tokenize": ("pipeline.stages.tokenize", "documents become packed rows of tokens"),
+    "train": ("pipeline.stages.train", "a QLoRA adapter is trained on them"),
+    "verify": ("pipeline.inspection.verify", "compare every byte of a dataset with its manifest"),
+}
+
+
+def _dispatch(given: Sequence[str]) -> int:
+    if not given or given[0] in ("-h", "--help", "help"):
+        print("gristmill: python -m pipeline COMMAND ... (COMMAND --help says more)\n")
+        print("\n".join(f"  {name:<10} {what}" for name, (_, what) in COMMANDS.items()))
+        return 0
+    name, *rest = given
+    if name not in COMMANDS:
+        raise UsageError(name, "is not a command", nearest(name, COMMANDS))
+    return int(import_module(COMMANDS[name][0]).main(rest))
+
+
+def main() -> int:
+    """The console script ``gristmill``."""
+    return command.run(_dispatch)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Sources become documents: HTML, tables, SQL dumps, JSON lines, Parquet, plain text."""

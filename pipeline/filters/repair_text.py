@@ -1,0 +1,186 @@
+"""Repairs encodings, characters and white space, and leaves code alone."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import ClassVar, Self
+
+import ftfy
+import ftfy.badness
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.documents import turns
+from pipeline.filters.edits import Replacement, apply, edit_pieces
+from pipeline.filters.verdicts import Edits, Find
+
+MAX_DIFF_CHARS = 2000
+"""A repaired line whose changed middle is longer is written down as one replacement: a finer difference would cost too much."""
+
+_WORTH_A_LOOK = r"[^\x{20}-\x{7E}\n\t]|[ \t]\n|[ \t]$|\n\n\n\n"
+"""RE2: what any repair needs; a piece without it is plain ASCII in order."""
+
+_LINE_END = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028]|\u2029")
+_CONTROL = re.compile(
+    r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\ufdd0-\ufdef\ufffe\uffff\U0001fffe\U0001ffff\U0010fffe\U0010ffff]"
+)
+_INVISIBLE = re.compile(
+    "[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\u180e\ufeff\ufff9-\ufffb\U000e0001\U000e0020-\U000e007f]+"
+)
+_JOINS_AFTER = re.compile(
+    "[\u0590-\u08ff\u0900-\u0fff\u1000-\u109f\u1780-\u18af\ua840-\ua87f\ufb1d-\ufdff\ufe70-\ufefe"
+    "\u2190-\u2bff\u3030\u303d\ufe0f\u20e3\U0001f000-\U0001faff]"
+)
+"""Scripts whose letters join or break by invisible characters (Arabic, Indic, Thai, Tibetan, Khmer, Mongolian ...), and emoji."""
+_RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefe]")
+_JOINERS = frozenset("\u200b\u200c\u200d\u180e")
+_DIRECTION = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_NON_ASCII = re.compile(r"[^\x00-\x7f]")
+_NON_ASCII_LINE = re.compile(r"[^\n]*[^\x00-\x7f][^\n]*")
+_UNSTABLE = re.compile(r"[\x00-\x7f]?[^\x00-\x7f]+")
+_BLANKS = re.compile(r"(?<![ \t])[ \t]+(?=\n|\Z)")
+_BLANK_LINES = re.compile(r"\n{4,}")
+_FENCE = re.compile(r"^[ \t]*(```|~~~)[^\n]*\n(?:.*?(?:^[ \t]*\1[^\n]*|\Z)|\Z)", re.M | re.S)
+
+
+@dataclass(frozen=True)
+class RepairText:
+    """Repair wrong encodings, control and invisible characters, Unicode form and white space; leave code alone.
+
+    Code is what stands between fences: only control characters and line ends are repaired there. Indentation is never touched.
+    """
+
+    mojibake: bool = True
+    """Text that was decoded with a wrong character set (ftfy), in lines where that shows."""
+    controls: bool = True
+    """Control characters, terminal colours, byte order marks and zero-width characters that no script or emoji needs; line ends as LF."""
+    unicode: bool = True
+    """Unicode normal form C."""
+    space: bool = True
+    """Blanks at the end of lines, and more than two blank lines."""
+    version: ClassVar[int] = 1
+
+    def resolve(self, find: Find) -> Self:
+        """Itself: it reads no file."""
+        return self
+
+    def edit(self, batch: pa.RecordBatch) -> Edits:
+        """The batch repaired, every turn of it, and the cuts (rules line_ends, controls, invisible, mojibake, unicode, space)."""
+        view = turns(batch)
+        worth = pc.match_substring_regex(view.content, _WORTH_A_LOOK).to_numpy(zero_copy_only=False)
+        return edit_pieces(batch, view.take(np.flatnonzero(worth)), lambda text, role: self.repair(text))
+
+    def repair(self, text: str) -> tuple[str, list[tuple[int, str, str, str]]]:
+        """One text repaired, and its cuts as (start, before, after, rule) in the order they were made."""
+        cuts: list[tuple[int, str, str, str]] = []
+        for wanted, step in (
+            (self.controls, _line_ends),
+            (self.controls, _controls),
+            (self.mojibake, _mojibake),
+            (self.controls, _invisible),
+            (self.unicode, _unicode),
+            (self.space, _blanks),
+            (self.space, _blank_lines),
+        ):
+            found = list(step(text)) if wanted else []
+            if found:
+                text, made = apply(text, found)
+                cuts += made
+        return text, cuts
+
+
+def _line_ends(text: str) -> Iterator[Replacement]:
+    for match in _LINE_END.finditer(text):
+        yield Replacement(*match.span(), "\n\n" if match.group() == "\u2029" else "\n", "line_ends")
+
+
+def _controls(text: str) -> Iterator[Replacement]:
+    for match in _CONTROL.finditer(text):
+        yield Replacement(*match.span(), "", "controls")
+
+
+def _mojibake(text: str) -> Iterator[Replacement]:
+    if text.isascii() or not ftfy.badness.is_bad(text):
+        return
+    code = _Code(text)
+    for match in _NON_ASCII_LINE.finditer(text):
+        line = match.group()
+        if ftfy.badness.is_bad(line) and not code.covers(match.start()):
+            yield from _differences(line, ftfy.fix_encoding(line), match.start(), "mojibake")
+
+
+def _differences(old: str, new: str, offset: int, rule: str) -> Iterator[Replacement]:
+    """What turns ``old`` into ``new``, as small as is cheap."""
+    if old == new:
+        return
+    shorter = min(len(old), len(new))
+    head = next((i for i in range(shorter) if old[i] != new[i]), shorter)
+    tail = next((i for i in range(shorter - head) if old[-1 - i] != new[-1 - i]), shorter - head)
+    old, new, offset = old[head : len(old) - tail], new[head : len(new) - tail], offset + head
+    if len(old) > MAX_DIFF_CHARS:
+        yield Replacement(offset, offset + len(old), new, rule)
+        return
+    for kind, start, end, new_start, new_end in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind != "equal":
+            yield Replacement(offset + start, offset + end, new[new_start:new_end], rule)
+
+
+def _invisible(text: str) -> Iterator[Replacement]:
+    right_to_left: bool | None = None
+    for match in _INVISIBLE.finditer(text):
+        if right_to_left is None:
+            right_to_left = bool(_RIGHT_TO_LEFT.search(text))
+        kept = "".join(char for char in match.group() if _needed(char, text[match.start() - 1 : match.start()], right_to_left))
+        if kept != match.group():
+            yield Replacement(*match.span(), kept, "invisible")
+
+
+def _needed(char: str, before: str, right_to_left: bool) -> bool:
+    if char in _JOINERS:
+        return bool(_JOINS_AFTER.match(before))
+    if char in _DIRECTION:
+        return right_to_left
+    return "\U000e0020" <= char <= "\U000e007f" and before == "\U0001f3f4"
+
+
+def _unicode(text: str) -> Iterator[Replacement]:
+    if unicodedata.is_normalized("NFC", text):
+        return
+    code = _Code(text)
+    for match in _UNSTABLE.finditer(text):
+        run = match.group()
+        normal = unicodedata.normalize("NFC", run)
+        if normal != run and not code.covers(match.start()):
+            yield from _differences(run, normal, match.start(), "unicode")
+
+
+def _blanks(text: str) -> Iterator[Replacement]:
+    code = _Code(text)
+    for match in _BLANKS.finditer(text):
+        if not code.covers(match.start()):
+            yield Replacement(*match.span(), "", "space")
+
+
+def _blank_lines(text: str) -> Iterator[Replacement]:
+    code = _Code(text)
+    for match in _BLANK_LINES.finditer(text):
+        if not code.covers(match.start()):
+            yield Replacement(*match.span(), "\n\n\n", "space")
+
+
+class _Code:
+    """The fenced stretches of a text."""
+
+    def __init__(self, text: str) -> None:
+        spans = [match.span() for match in _FENCE.finditer(text)] if "```" in text or "~~~" in text else []
+        self._starts, self._ends = [start for start, _ in spans], [end for _, end in spans]
+
+    def covers(self, position: int) -> bool:
+        k = bisect_right(self._starts, position) - 1
+        return k >= 0 and position < self._ends[k]

@@ -1,0 +1,238 @@
+"""Rule sets read from YAML, and the matcher that tells which rule speaks about a sentence.
+
+A rule lists ``phrases`` (plain words) and ``patterns`` (RE2, which no input can hang); both meet the folded view of one sentence: lower
+case, straight quotes, single blanks, no emphasis marks, no list marker before it. ``{name}`` in a pattern stands for an entry of ``words``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import ahocorasick_rs
+import re2
+
+from pipeline.errors import SettingsError, nearest
+from pipeline.filters.match_view import collapse, fold, fold_char
+from pipeline.settings import Raw, build, read_yaml
+
+Action = Literal["cut_sentence", "cut_clause", "refusal", "answer"]
+Position = Literal["first", "start", "end", "anywhere", "after_cut"]
+
+
+@dataclass(frozen=True)
+class RuleEntry:
+    """One rule as a file spells it."""
+
+    action: Action
+    """cut_sentence; cut_clause (the pattern's group, or all of its match); refusal; answer (an answer follows a refused part)."""
+    lang: str = "en"
+    phrases: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
+    anchors: tuple[str, ...] = ()
+    """Words of which one stands in every sentence that a pattern matches, so that other text is never looked at; a blank at either end
+    means the end of a word, ``{name}`` a list of the file's ``anchors``. Phrases are their own."""
+    unless: tuple[str, ...] = ()
+    """Patterns that void the rule when one matches the same sentence."""
+    unless_text: tuple[str, ...] = ()
+    """Patterns that void the rule when one matches any sentence of the text."""
+    position: Position = "anywhere"
+    """first: the first sentence; start: before any answer; end: the last sentences; after_cut: straight after a cut sentence."""
+    weak: bool = False
+    """Acts only in a text in which a rule that is not weak acts too."""
+    final: bool = False
+    """Of a refusal: the text is one whatever else it holds."""
+    documents: bool = False
+    """Acts in plain documents too, where nobody can be expected to speak as an assistant."""
+    examples: tuple[str, ...] = ()
+    near_misses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RuleFile:
+    """A rule file: what it is about, fragments that its patterns share, lists of anchors that its rules share, and its rules by id."""
+
+    about: str
+    anchors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    words: Mapping[str, str] = field(default_factory=dict)
+    rules: Mapping[str, RuleEntry] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule ready for use: patterns written out, everything folded; no example, so that examples re-run nothing."""
+
+    id: str
+    action: Action
+    position: Position
+    weak: bool
+    final: bool
+    documents: bool
+    anchors: tuple[str, ...]
+    pattern: str
+    unless: str
+    unless_text: str
+
+
+def read_rule_file(path: Path) -> RuleFile:
+    """The rule file at ``path`` as it is written; raises SettingsError with every problem found in it."""
+    return _read(path)[0]
+
+
+def read_rules(paths: Sequence[Path]) -> tuple[Rule, ...]:
+    """The rules of several files, in order; raises SettingsError when a file is wrong or two rules share an id."""
+    rules: list[Rule] = []
+    for path in paths:
+        rules += _read(path)[1]
+        ids = [rule.id for rule in rules]
+        twice = sorted({name for name in ids if ids.count(name) > 1})
+        if twice:
+            raise SettingsError([f"{path} rules.{name}: stands in another file too; give one a new id" for name in twice])
+    return tuple(rules)
+
+
+def for_documents(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    """Those of ``rules`` that act in plain documents."""
+    return tuple(rule for rule in rules if rule.documents or rule.action == "answer")
+
+
+def _read(path: Path) -> tuple[RuleFile, list[Rule]]:
+    raw = read_yaml(path)
+    file = build(RuleFile, raw)
+    problems: list[str] = []
+    rules = [_ready(file, name, entry, raw, problems) for name, entry in file.rules.items()]
+    if problems:
+        raise SettingsError(problems)
+    return file, rules
+
+
+def _ready(file: RuleFile, name: str, entry: RuleEntry, raw: Raw, problems: list[str]) -> Rule:
+    def problem(key: str, what: str) -> None:
+        problems.append(f"{raw.place(('rules', name, key))}: {what}")
+
+    if not entry.phrases and not entry.patterns:
+        problem("patterns", "the rule has neither phrases nor patterns; write at least one")
+    if entry.patterns and not entry.anchors and not entry.weak and entry.position != "after_cut" and entry.action != "answer":
+        problem("anchors", "patterns need anchors: words of which one stands wherever a pattern matches")
+    sources = [re.escape(_folded(phrase)).replace(r"\ ", " ") for phrase in entry.phrases]
+    sources += [_spelled_out(pattern, file.words, lambda what: problem("patterns", what)) for pattern in entry.patterns]
+    unless = [_spelled_out(pattern, file.words, lambda what: problem("unless", what)) for pattern in entry.unless]
+    unless_text = [_spelled_out(pattern, file.words, lambda what: problem("unless_text", what)) for pattern in entry.unless_text]
+    for key, source in [("patterns", s) for s in sources] + [("unless", s) for s in unless] + [("unless_text", s) for s in unless_text]:
+        try:
+            matches_nothing = _compile(source).search("") is not None
+        except ValueError as error:
+            problem(key, f"{source!r} is not an RE2 pattern ({error}); mend it")
+            continue
+        if matches_nothing:
+            problem(key, f"{source!r} matches an empty text; make it say something")
+    named = [anchor[1:-1] for anchor in entry.anchors if anchor[0:1] == "{"]
+    for list_name in sorted(set(named) - set(file.anchors)):
+        problem("anchors", f"{{{list_name}}} is not among the file's anchors; {nearest(list_name, file.anchors)}")
+    shared = [anchor for list_name in named for anchor in file.anchors.get(list_name, ())]
+    anchors = tuple(_folded(anchor) for anchor in (*entry.phrases, *(a for a in entry.anchors if a[0:1] != "{"), *shared))
+    if any(not anchor.strip() for anchor in anchors):
+        problem("anchors", "an empty anchor would match everything; take it out")
+    options = (entry.action, entry.position, entry.weak, entry.final, entry.documents)
+    return Rule(name, *options, anchors, _any_of(sources), _any_of(unless), _any_of(unless_text))
+
+
+def _any_of(sources: Sequence[str]) -> str:
+    return "|".join(f"(?:{source})" for source in sources)
+
+
+def _folded(text: str) -> str:
+    return collapse(fold(text).text).text
+
+
+_ESCAPE = re.compile(r"\\[pP]\{\^?\w+\}|\\.|\(\?[a-zA-Z:]+|\{\w+\}|(?:[^\\({]|\((?!\?)|\{(?!\w+\}))+")
+
+
+def _spelled_out(pattern: str, words: Mapping[str, str], problem: Callable[[str], None], depth: int = 0) -> str:
+    """``pattern`` with each ``{name}`` replaced by its words and its literal text folded like the view."""
+
+    def part(match: re.Match[str]) -> str:
+        text = match.group()
+        if text[0] == "{":
+            if text[1:-1].isdigit():
+                return text
+            if text[1:-1] in words and depth < 8:
+                return f"(?:{_spelled_out(words[text[1:-1]], words, problem, depth + 1)})"
+            problem(f"{text} is not among the file's words; {nearest(text[1:-1], words)}" if depth < 8 else f"{text} stands for itself")
+            return text
+        return text if text[0] == "\\" or text.startswith("(?") else "".join(map(fold_char, text))
+
+    return _ESCAPE.sub(part, pattern)
+
+
+@lru_cache(maxsize=4096)
+def _compile(source: str) -> Any:
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return re2.compile(source, options)
+    except re2.error as error:
+        detail = error.args[0] if error.args else error
+        raise ValueError(detail.decode("utf-8", "replace") if isinstance(detail, bytes) else str(detail)) from None
+
+
+@dataclass(frozen=True)
+class Match:
+    """A rule that speaks about a sentence, and the stretch of it (view offsets within the sentence) that a clause rule cuts."""
+
+    rule: Rule
+    start: int
+    end: int
+
+
+class Matcher:
+    """Rules compiled for a process; ``matcher(rules)`` keeps one for each set of rules."""
+
+    def __init__(self, rules: tuple[Rule, ...]) -> None:
+        """Compile ``rules``."""
+        self.rules = rules
+        self._patterns = [(_compile(rule.pattern), _compile(rule.unless) if rule.unless else None) for rule in rules]
+        anchors: dict[str, list[int]] = {}
+        for number, rule in enumerate(rules):
+            if not rule.weak and rule.position != "after_cut" and rule.action != "answer":
+                for anchor in rule.anchors:
+                    anchors.setdefault(anchor, []).append(number)
+        self._anchors = ahocorasick_rs.AhoCorasick(list(anchors) or ["\0"])
+        self._anchored = list(anchors.values()) or [[]]
+        self._others = [n for n, rule in enumerate(rules) if rule.weak or rule.position == "after_cut" or rule.action == "answer"]
+
+    def touches(self, text: str) -> bool:
+        """Whether a folded text holds the anchor of any rule that can act alone."""
+        return bool(self._anchors.find_matches_as_indexes(f" {text} "))
+
+    def strong(self, sentence: str) -> Iterator[Match]:
+        """Matches, in the rules' order, of rules that can act alone."""
+        hits = self._anchors.find_matches_as_indexes(f" {sentence} ", overlapping=True)
+        numbers = sorted({number for hit in hits for number in self._anchored[hit[0]]})
+        return self._matches(numbers, sentence)
+
+    def voided(self, rule: Rule, text: str) -> bool:
+        """Whether the folded ``text`` holds what voids the rule."""
+        return bool(rule.unless_text) and _compile(rule.unless_text).search(text) is not None
+
+    def dependent(self, sentence: str) -> Iterator[Match]:
+        """Matches, in the rules' order, of the rules that act only together with another."""
+        return self._matches(self._others, sentence)
+
+    def _matches(self, numbers: Sequence[int], sentence: str) -> Iterator[Match]:
+        for number in numbers:
+            pattern, unless = self._patterns[number]
+            match = pattern.search(sentence)
+            if match and not (unless and unless.search(sentence)):
+                group = next((n for n, text in enumerate(match.groups(), 1) if text), 0)
+                yield Match(self.rules[number], *match.span(group))
+
+
+@lru_cache(maxsize=16)
+def matcher(rules: tuple[Rule, ...]) -> Matcher:
+    """The matcher of ``rules``, made once a process."""
+    return Matcher(rules)

@@ -1,0 +1,1 @@
+"""Clean documents become packed token rows: encode, plan, write."""

@@ -1,0 +1,237 @@
+"""From encoded sequences to rows: plan who shares a row, give out the shards, gather and write the rows of one.
+
+Arrow to train (memory-mapped), JSON lines to exchange, Parquet to look at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.commits import writing
+from pipeline.errors import UsageError
+from pipeline.models import TokenizerInfo
+from pipeline.packing.plan import Plan, alone, best_fit, shuffled
+from pipeline.packing.sequences import Chunks, Place, SequenceIndex
+from pipeline.packing.sequences import index_sequences as index_sequences  # the stage finds both ends of a row here
+from pipeline.packing.sequences import write_encoded as write_encoded
+from pipeline.packing.settings import TokenizeSettings
+from pipeline.packing.split import validation
+
+IGNORED = -100
+"""The label of a token that is not learned, as PyTorch's cross entropy spells it."""
+
+PIECE = pa.struct([("id", pa.string()), ("start", pa.int32()), ("end", pa.int32())])
+
+ROWS = pa.schema(
+    [
+        pa.field("input_ids", pa.list_(pa.int32()), nullable=False),
+        pa.field("labels", pa.list_(pa.int32()), nullable=False),
+        pa.field("position_ids", pa.list_(pa.int32()), nullable=False),
+        pa.field("sequence_lengths", pa.list_(pa.int32()), nullable=False),
+        pa.field("pieces", pa.list_(PIECE), nullable=False),
+    ]
+)
+"""One row of training. The first three lists are of one length, the row's number of tokens.
+
+``labels``: the token itself where it is learned, else -100, and always -100 at the first token of a sequence, which would else be
+predicted from the sequence before it; they are not shifted. ``position_ids`` begin at 0 in each sequence. ``sequence_lengths`` add up
+to the row's length. ``pieces``: for each sequence the document, and which of its tokens these are. Padding is a sequence of its own
+(nothing of it is learned, nothing else attends to it) with a null ``id``.
+"""
+
+SPLITS = ("train", "validation")
+ROW_COUNTS = ("rows", "sequences", "tokens", "learned", "padding")
+_PAD = -1
+_TOKENS_A_BATCH = 1_000_000
+
+
+@dataclass(frozen=True)
+class Padding:
+    """Rows are filled up to ``length`` tokens with ``token`` on one side."""
+
+    token: int
+    side: str
+    length: int
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """What a worker needs to write one shard.
+
+    chunks         the chunks it reads
+    num_sequences  int64[rows]       how many sequences each row holds
+    chunk, row     int32[sequences]  where each lies: index into ``chunks`` (-1: padding), row there
+    length         int32[sequences]  number of tokens
+    pad_token      the token that padding is made of
+    """
+
+    chunks: tuple[Place, ...]
+    num_sequences: np.ndarray
+    chunk: np.ndarray
+    row: np.ndarray
+    length: np.ndarray
+    pad_token: int = 0
+
+
+def padding_for(info: TokenizerInfo, length: int, settings: TokenizeSettings) -> Padding | None:
+    """How rows are padded: not at all when documents share them. Raises UsageError when no token is fit for it."""
+    if settings.pack != "none":
+        return None
+    if settings.pad_token is not None:
+        token = info.id_of(settings.pad_token)
+        if token is None:
+            raise UsageError("pad_token", f"{settings.pad_token!r} is not in the vocabulary of {info.where}", "name a token that is")
+    else:
+        token = next((one for one in (info.pad_id, info.unk_id) if one is not None and one != info.eos_id), None)
+        if token is None:
+            raise UsageError("pad_token", f"{info.where} has no token for padding that is not also its end of text", "name one")
+    return Padding(token, settings.padding_side, length)
+
+
+def plan_splits(index: SequenceIndex, length: int, settings: TokenizeSettings) -> dict[str, Plan]:
+    """For each of SPLITS the rows of at most ``length`` tokens, in their final order; the plans' sequences are those of the index."""
+    for_validation = validation(index.split_hash, settings.validation_share)
+    plans = {}
+    for name, chosen in zip(SPLITS, (~for_validation, for_validation), strict=True):
+        sequences = np.flatnonzero(chosen)
+        plan = best_fit(index.length[sequences], length) if settings.pack == "best_fit" else alone(len(sequences))
+        plans[name] = shuffled(Plan(plan.offsets, sequences[plan.sequences]), settings.seed)
+    return plans
+
+
+def shard_tasks(index: SequenceIndex, plan: Plan, rows_per_shard: int, padding: Padding | None) -> Iterator[ShardTask]:
+    """The work of each shard of a split, in order."""
+    for start in range(0, len(plan), rows_per_shard):
+        part = plan.rows(start, start + rows_per_shard)
+        used, chunk = np.unique(index.chunk[part.sequences], return_inverse=True)
+        places = tuple(index.chunks[one] for one in used.tolist())
+        task = ShardTask(places, np.diff(part.offsets), chunk.astype(np.int32), index.row[part.sequences], index.length[part.sequences])
+        yield _padded(task, padding) if padding else task
+
+
+def gather(task: ShardTask) -> Iterator[pa.RecordBatch]:
+    """The rows of a shard in batches (schema ROWS) of about a million tokens."""
+    chunks = Chunks(task.chunks)
+    first = np.concatenate([[0], np.cumsum(task.num_sequences)])
+    tokens = np.concatenate([[0], np.cumsum(task.length, dtype=np.int64)])[first]
+    start = 0
+    while start < len(task.num_sequences):
+        stop = max(start + 1, int(np.searchsorted(tokens, tokens[start] + _TOKENS_A_BATCH, side="right")) - 1)
+        part = slice(first[start], first[stop])
+        chunk, row, length = task.chunk[part], task.row[part], task.length[part]
+        yield _rows(chunks, ShardTask((), task.num_sequences[start:stop], chunk, row, length, task.pad_token))
+        start = stop
+
+
+def write_rows(path: Path, batches: Iterable[pa.RecordBatch], format: str) -> dict[str, int]:
+    """Write rows (schema ROWS) as one shard, whole or not at all; gives ROW_COUNTS.
+
+    ``arrow`` is Arrow's stream format, which ``datasets.Dataset.from_file`` reads; ``parquet`` has page checksums. ``learned`` counts
+    labels, so it lacks the first token of each sequence; ``tokens`` lacks the padding.
+    """
+    counts = dict.fromkeys(ROW_COUNTS, 0)
+    with writing(path) as file:
+        writer = _WRITERS[format](file)
+        for batch in batches:
+            writer.write_batch(batch)
+            for name, number in count_rows(batch).items():
+                counts[name] += number
+        writer.close()
+    return counts
+
+
+def count_rows(batch: pa.RecordBatch) -> dict[str, int]:
+    """ROW_COUNTS of a batch of rows."""
+    is_padding = batch.column("pieces").flatten().field("id").is_null().to_numpy(zero_copy_only=False)
+    sizes = batch.column("sequence_lengths").flatten().to_numpy().astype(np.int64)
+    labels = batch.column("labels").flatten().to_numpy()
+    return {
+        "rows": len(batch),
+        "sequences": int((~is_padding).sum()),
+        "tokens": int(sizes[~is_padding].sum()),
+        "learned": int((labels != IGNORED).sum()),
+        "padding": int(sizes[is_padding].sum()),
+    }
+
+
+def _padded(task: ShardTask, padding: Padding) -> ShardTask:
+    """The task with a sequence of padding before or after each sequence that is shorter than its row."""
+    columns = [
+        np.stack([task.chunk, np.full_like(task.chunk, _PAD)], axis=1),
+        np.stack([task.row, np.zeros_like(task.row)], axis=1),
+        np.stack([task.length, padding.length - task.length], axis=1),
+    ]
+    if padding.side == "left":
+        columns = [column[:, ::-1] for column in columns]
+    there = columns[2] > 0
+    chunk, row, length = (column[there] for column in columns)
+    return ShardTask(task.chunks, there.sum(axis=1), chunk, row, length, padding.token)
+
+
+def _rows(chunks: Chunks, task: ShardTask) -> pa.RecordBatch:
+    ends = np.cumsum(task.length, dtype=np.int64)
+    begins = ends - task.length
+    total = int(ends[-1])
+    ids, learned = np.full(total, task.pad_token, dtype=np.int32), np.zeros(total, dtype=np.uint8)
+    starts = np.zeros(len(begins), dtype=np.int32)
+    places = zip(task.chunk.tolist(), task.row.tolist(), begins.tolist(), ends.tolist(), strict=True)
+    for number, (one, row, begin, end) in enumerate(places):
+        if one != _PAD:
+            chunk = chunks[one]
+            offset = int(chunk.offsets[row])
+            ids[begin:end] = chunk.ids[offset : offset + end - begin]
+            learned[begin:end] = chunk.learned[offset : offset + end - begin]
+            starts[number] = chunk.start[row]
+    labels = np.where(learned, ids, np.int32(IGNORED))
+    labels[begins] = IGNORED
+    positions = (np.arange(total) - np.repeat(begins, task.length)).astype(np.int32)
+    of_row = np.concatenate([[0], np.cumsum(task.num_sequences)])
+    by_token, by_sequence = np.concatenate([[0], ends])[of_row].astype(np.int32), of_row.astype(np.int32)
+    documents = _documents(chunks, task)
+    pieces = pa.StructArray.from_arrays([documents, pa.array(starts), pa.array(starts + task.length)], fields=list(PIECE))
+    columns = [pa.ListArray.from_arrays(by_token, pa.array(values)) for values in (ids, labels, positions)]
+    columns += [pa.ListArray.from_arrays(by_sequence, values) for values in (pa.array(task.length), pieces)]
+    return pa.RecordBatch.from_arrays(columns, schema=ROWS)
+
+
+def _documents(chunks: Chunks, task: ShardTask) -> pa.StringArray:
+    """The document's id of each sequence, null for padding."""
+    taken, order = [], np.argsort(task.chunk, kind="stable")
+    numbers, firsts = np.unique(task.chunk[order], return_index=True)
+    for number, rows in zip(numbers.tolist(), np.split(task.row[order], firsts[1:]), strict=True):
+        taken.append(pa.nulls(len(rows), pa.string()) if number == _PAD else chunks[number].document.take(pa.array(rows)))
+    return pa.concat_arrays(taken).take(pa.array(np.argsort(order, kind="stable")))
+
+
+class _JsonLines:
+    """Writes each row as one line of JSON."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        """Write the rows of a batch."""
+        for row in batch.to_pylist():
+            self._file.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+
+    def close(self) -> None:
+        """Nothing is left to write."""
+
+
+def _arrow(file: IO[bytes]) -> Any:
+    return pa.ipc.new_stream(pa.PythonFile(file, mode="w"), ROWS)
+
+
+def _parquet(file: IO[bytes]) -> Any:
+    return pq.ParquetWriter(pa.PythonFile(file, mode="w"), ROWS, compression="zstd", write_page_checksum=True)
+
+
+_WRITERS = {"arrow": _arrow, "jsonl": _JsonLines, "parquet": _parquet}

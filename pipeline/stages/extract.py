@@ -1,0 +1,151 @@
+"""python -m pipeline.stages.extract INPUT... OUTPUT: sources become one dataset of documents.
+
+INPUT is a file or folder of HTML, CSV, SQL dumps, JSON lines, Parquet, Arrow, text or Markdown; files are recognised by content and name.
+With --source NAME a source of stages/extract.yaml is read with its settings.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline import bench, command
+from pipeline.commits import Build, number_shards
+from pipeline.datasets import Dataset, Shard, file_sha256
+from pipeline.errors import SettingsError, UsageError, nearest
+from pipeline.extractors.sources import ExtractSettings, Part, SourceSettings, list_parts, read_part, settings_for_key, source_name
+from pipeline.pools import pool, run_step
+from pipeline.progress import Progress
+from pipeline.report import Report
+from pipeline.settings import build, digest, override, read_yaml
+from pipeline.summary import print_summary
+
+STAGE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an extraction reads and how, resolved: its key decides whether there is anything to do."""
+
+    sources: Mapping[str, SourceSettings]
+    parts: tuple[Part, ...]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of each source that decide the output."""
+        return {name: settings_for_key(source) for name, source in self.sources.items()}
+
+    @property
+    def inputs(self) -> list[dict[str, str]]:
+        """Every file by name and digest."""
+        return [{"source": part.source, "name": file.name, "digest": sha256} for part in self.parts for file, sha256 in part.files]
+
+    @property
+    def key(self) -> str:
+        """Digest of all that goes in."""
+        return digest(["extract", STAGE_VERSION, list(self.sources), [part.key for part in self.parts]])
+
+
+def read_settings(path: Path, assignments: Sequence[str] = ()) -> ExtractSettings:
+    """The settings file of this stage; raises SettingsError with all its problems."""
+    return build(ExtractSettings, override(read_yaml(path), assignments))
+
+
+def resolve(sources: Mapping[str, SourceSettings], file_digest: Callable[[Path], str] = file_sha256) -> Job:
+    """List and fingerprint the files of the sources; raises UsageError for a source with nothing at its path."""
+    parts = [part for name, settings in sources.items() for part in list_parts(name, settings, file_digest)]
+    if not parts:
+        places = ", ".join(settings.path for settings in sources.values())
+        raise UsageError(places, "is empty", "put files there, or name another folder")
+    return Job(sources, tuple(parts))
+
+
+def extract(job: Job, output: Path, workers: int, scheduler: str | None, progress: Progress) -> Dataset:
+    """Run the job and commit the dataset; parts that an earlier run or the replaced dataset already holds are not read again."""
+    with Build(output, job.key) as build_:
+        if build_.ready is not None:
+            return build_.ready
+        tasks = {f"{number:05d}": part for number, part in enumerate(job.parts)}
+        _take_over(build_, tasks)
+        with pool(workers, scheduler, len(tasks)) as executor:
+            records = run_step(build_, "extract", read_part, tasks, executor, progress)
+        report = Report()
+        for record in records:
+            report.add_plain(record["counts"])
+        report.check("extract")
+        shards = [Shard(**shard) for record in records for shard in record["shards"]]
+        about = {
+            "stage": "extract",
+            "settings": job.settings,
+            "inputs": job.inputs,
+            "counts": report.to_plain(),
+            "parts": _parts(records),
+        }
+        return build_.commit(shards, about, {"workers": workers})
+
+
+def _parts(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For each part its key, counts and the final names of its shards: what a later run needs to take it over unread."""
+    names = iter(number_shards([Shard(**shard) for record in records for shard in record["shards"]]))
+    return [{"key": r["key"], "counts": r["counts"], "shards": [vars(next(names)) for _ in r["shards"]]} for r in records]
+
+
+def _take_over(build_: Build, tasks: Mapping[str, Part]) -> None:
+    """Link the shards of parts that the dataset being replaced was made from, and note those tasks as done."""
+    known = {part["key"]: part for part in build_.previous.manifest.get("parts", [])} if build_.previous else {}
+    for name, part in tasks.items():
+        old = known.get(part.key)
+        if old is not None and build_.record(f"extract-{name}") is None:
+            shards = [vars(build_.take(build_.target, Shard(**shard), name, number)) for number, shard in enumerate(old["shards"])]
+            build_.finish(f"extract-{name}", {"key": part.key, "counts": old["counts"], "shards": shards})
+
+
+def _sources(arguments: Any) -> tuple[dict[str, SourceSettings], Path]:
+    settings = read_settings(bench.settings_file("extract", arguments.settings), arguments.assignments)
+    if arguments.source:
+        chosen = {}
+        for name in arguments.source:
+            if name not in settings.sources:
+                raise SettingsError([f"--source {name}: is not in the settings; {nearest(name, settings.sources)}"])
+            chosen[name] = settings.sources[name]
+            command.require(Path(chosen[name].path))
+        if len(arguments.paths) != 1:
+            raise UsageError("extract", "with --source there is no INPUT", "write --source NAME OUTPUT")
+        return chosen, arguments.paths[0]
+    inputs, output = command.inputs_and_output(arguments.paths, "extract")
+    return sources_of(inputs, settings), output
+
+
+def sources_of(inputs: Sequence[Path], settings: ExtractSettings) -> dict[str, SourceSettings]:
+    """A source for each path: with the settings of the one that names this path, else with defaults."""
+    known = {Path(source.path).resolve(): (name, source) for name, source in settings.sources.items()}
+    chosen: dict[str, SourceSettings] = {}
+    for path in inputs:
+        name, source = known.get(path.resolve(), (source_name(path), SourceSettings(str(path))))
+        if name in chosen:
+            raise UsageError(str(path), f"is the second source named {name}", "extract the two apart")
+        chosen[name] = replace(source, path=str(path))
+    return chosen
+
+
+def main(given: Sequence[str]) -> int:
+    """The command."""
+    parser = command.stage_parser("extract", __doc__ or "")
+    parser.add_argument("--source", action="append", metavar="NAME", help="a source of the settings file; then no INPUT is given")
+    arguments = parser.parse_args(given)
+    sources, output = _sources(arguments)
+    with Progress("extract", arguments.quiet) as progress:
+        dataset = extract(resolve(sources), output, arguments.workers, arguments.scheduler, progress)
+    if not arguments.quiet:
+        report = Report.from_plain(dataset.manifest["counts"])
+        print_summary("extract", output, report, "units", following=f"python -m pipeline.stages.filter {output} CLEAN")
+    return 0
+
+
+if __name__ == "__main__":
+    from pipeline.stages import extract as module
+
+    sys.exit(command.run(module.main))

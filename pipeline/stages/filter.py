@@ -1,0 +1,148 @@
+"""python -m pipeline.stages.filter INPUT... OUTPUT: removes duplicates, refusals and slop; every removal and every cut is a row that says why.
+
+INPUT is a dataset, a folder of datasets, or any folder or file of Parquet, JSON lines, HTML, CSV, SQL dumps or text, which is extracted first.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipeline import bench, command
+from pipeline.commits import Build
+from pipeline.datasets import Dataset, Shard
+from pipeline.dedup.clusters import duplicates
+from pipeline.pools import pool, run_step
+from pipeline.progress import Progress
+from pipeline.report import Report
+from pipeline.settings import digest, override, read_yaml
+from pipeline.stages.cleaning import DUPLICATES, GROUPS, Dropping, Judging, Rules, drop_duplicates, judge_shard, merge_counts, read_rules
+from pipeline.stages.inputs import Inputs, open_inputs
+from pipeline.summary import print_summary
+
+STAGE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a cleaning reads and by which rules: its key decides whether there is anything to do."""
+
+    rules: Rules
+    inputs: tuple[dict[str, str], ...]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The resolved rules."""
+        return self.rules.to_plain()
+
+    @property
+    def key(self) -> str:
+        """Digest of all that goes in."""
+        return digest(["filter", STAGE_VERSION, self.settings, [item["digest"] for item in self.inputs]])
+
+
+def read_settings(path: Path, assignments: Sequence[str] = ()) -> Rules:
+    """The rules of the settings file; raises SettingsError with all its problems."""
+    return read_rules(override(read_yaml(path), assignments))
+
+
+def clean(rules: Rules, inputs: Inputs, output: Path, workers: int, scheduler: str | None, progress: Progress) -> Dataset:
+    """Run the passes and commit the clean dataset."""
+    job = Job(rules, tuple(inputs.digests()))
+    with Build(output, job.key) as build:
+        if build.ready is not None:
+            return build.ready
+        shards = [path for dataset in inputs.datasets for path in dataset.files()]
+        with pool(workers, scheduler, len(shards)) as executor:
+            judged = _judge(build, shards, rules, executor, progress)
+            found = _find_duplicates(build, judged, rules, progress)
+            dropped = _drop(build, judged, rules, executor, progress)
+        carried = _carry_over(build, inputs)
+        report = merge_counts([*judged, *dropped])
+        report.check("filter")
+        whole = _with_extraction(report, inputs.extracted)
+        whole.check("filter")
+        written = [Shard(**shard) for pair in zip(judged, dropped, strict=True) for record in pair for shard in record["shards"]]
+        about = {
+            "stage": "filter",
+            "settings": job.settings,
+            "inputs": list(job.inputs),
+            "counts": whole.to_plain(),
+            "duplicates": found,
+        }
+        return build.commit([*carried, *written], about, {"workers": workers})
+
+
+def _judge(build: Build, shards: Sequence[Path], rules: Rules, executor: Executor, progress: Progress) -> list[Any]:
+    tasks = {f"{number:05d}": Judging(shard.resolve(), rules) for number, shard in enumerate(shards)}
+    return run_step(build, "judge", judge_shard, tasks, executor, progress)
+
+
+def _find_duplicates(build: Build, judged: Sequence[Any], rules: Rules, progress: Progress) -> Any:
+    """The one step that sees all documents; its tables lie in the work folder for the last pass."""
+    done = build.record("duplicates")
+    if done is not None:
+        return done
+    progress.start("duplicates", 1)
+    signed = [build.folder / record["signatures"] for record in judged]
+    found = duplicates(signed, rules.dedup.exact, rules.dedup.near)
+    pq.write_table(found.removed, build.folder / DUPLICATES)
+    pq.write_table(found.groups, build.folder / GROUPS)
+    return build.finish("duplicates", {"candidate_pairs": found.num_candidates, "hot_buckets": found.num_hot_buckets})
+
+
+def _drop(build: Build, judged: Sequence[Any], rules: Rules, executor: Executor, progress: Progress) -> list[Any]:
+    first_rows = [0, *accumulate(record["rows"] for record in judged)]
+    tasks = {f"{number:05d}": Dropping(tuple(record["survivors"]), first_rows[number], rules.keep) for number, record in enumerate(judged)}
+    return run_step(build, "drop", drop_duplicates, tasks, executor, progress)
+
+
+def _carry_over(build: Build, inputs: Inputs) -> list[Shard]:
+    """What the extraction of this run removed or could not read belongs to this output's account: its rows come along."""
+    if inputs.extracted is None:
+        return []
+    lost = [shard for shard in inputs.extracted.shards if shard.part in ("__removed", "__quarantine")]
+    return [build.take(inputs.extracted.folder, shard, "extracted", number) for number, shard in enumerate(lost)]
+
+
+def _with_extraction(report: Report, extracted: Dataset | None) -> Report:
+    """The counts in units of the sources: an extraction's, with what became of the documents it kept."""
+    if extracted is None:
+        return report
+    whole = Report.from_plain(extracted.manifest["counts"])
+    for source, counts in report.sources.items():
+        both = whole.of(source)
+        first = source in extracted.manifest["counts"]
+        kept, both.kept = both.kept, 0
+        both.add(counts)
+        both.read -= kept if first else 0
+    return whole
+
+
+def main(given: Sequence[str]) -> int:
+    """The command."""
+    arguments = command.stage_parser("filter", __doc__ or "").parse_args(given)
+    paths, output = command.inputs_and_output(arguments.paths, "filter")
+    rules = read_settings(bench.settings_file("filter", arguments.settings), arguments.assignments)
+    with Progress("filter", arguments.quiet) as progress:
+        inputs = open_inputs(paths, output, arguments.workers, arguments.scheduler, progress, "filter")
+        dataset = clean(rules, inputs, output, arguments.workers, arguments.scheduler, progress)
+        inputs.discard()
+    if not arguments.quiet:
+        report = Report.from_plain(dataset.manifest["counts"])
+        following = f"look at {output}/__removed, then python -m pipeline.stages.tokenize {output} TOKENS"
+        print_summary("filter", output, report, "documents" if inputs.extracted is None else "units", following=following)
+    return 0
+
+
+if __name__ == "__main__":
+    from pipeline.stages import filter as module
+
+    sys.exit(command.run(module.main))

@@ -1,0 +1,66 @@
+"""What a stage reads: committed datasets as they are; anything else is extracted first, into a dataset beside the output."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.datasets import Dataset, find_datasets, open_dataset
+from pipeline.errors import DatasetError
+from pipeline.progress import Progress
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The datasets to read, in order; ``extracted`` is the one that was made for this run and goes when it is done."""
+
+    datasets: tuple[Dataset, ...]
+    extracted: Dataset | None = None
+
+    def digests(self) -> list[dict[str, str]]:
+        """Name and digest of each input, for the key and the manifest."""
+        return [{"name": self._name(dataset), "digest": dataset.digest} for dataset in self.datasets]
+
+    def _name(self, dataset: Dataset) -> str:
+        return "extracted" if dataset is self.extracted else dataset.folder.resolve().name
+
+    def discard(self) -> None:
+        """Delete what was extracted for this run only."""
+        if self.extracted is not None:
+            shutil.rmtree(self.extracted.folder, ignore_errors=True)
+
+
+def open_inputs(paths: Sequence[Path], output: Path, workers: int, scheduler: str | None, progress: Progress, stage: str) -> Inputs:
+    """Open the inputs of a stage; raises DatasetError for one of the wrong stage and UsageError for an empty one."""
+    datasets: list[Dataset] = []
+    loose: list[Path] = []
+    for path in paths:
+        found = [open_dataset(folder) for folder in find_datasets(path)]
+        for dataset in found:
+            if dataset.manifest.get("stage") not in ("extract", "filter"):
+                raise DatasetError(str(dataset.folder), f"was made by {dataset.manifest.get('stage')}", f"{stage} reads documents")
+        datasets += found
+        if not found:
+            loose.append(path)
+        elif found[0].folder != path and (others := _others(path, found)):
+            progress.say(f"{path}: {others} files beside the datasets are not read; extract them to a dataset of their own")
+    if not loose:
+        return Inputs(tuple(datasets))
+    extracted = _extract(loose, output, workers, scheduler, progress)
+    return Inputs((*datasets, extracted), extracted)
+
+
+def _others(path: Path, found: Sequence[Dataset]) -> int:
+    known = {dataset.folder.name for dataset in found}
+    return sum(1 for child in path.iterdir() if child.name not in known and not child.name.startswith("."))
+
+
+def _extract(paths: Sequence[Path], output: Path, workers: int, scheduler: str | None, progress: Progress) -> Dataset:
+    from pipeline import bench
+    from pipeline.stages import extract
+
+    settings = extract.read_settings(bench.settings_file("extract", None))
+    job = extract.resolve(extract.sources_of(paths, settings))
+    return extract.extract(job, output.parent / f".{output.name}.extracted", workers, scheduler, progress)

@@ -1,0 +1,264 @@
+"""python -m pipeline.stages.tokenize INPUT... OUTPUT: clean documents become packed rows of tokens, in a training and a validation split.
+
+Tokenizer and length come from the recipe (--recipe), or from --tokenizer and --length; the rest from stages/tokenize.yaml.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline import bench, command
+from pipeline.commits import Build, ShardWriter
+from pipeline.datasets import Dataset, Shard, file_sha256, read_batches
+from pipeline.documents import REMOVED, SCHEMA
+from pipeline.errors import GristmillError, UsageError
+from pipeline.models import TokenizerInfo, load_tokenizer
+from pipeline.packing import rows as packed
+from pipeline.packing.encode import Encoded, encoder_for
+from pipeline.packing.settings import TokenizeSettings
+from pipeline.pools import pool, run_step
+from pipeline.progress import Progress
+from pipeline.report import Report
+from pipeline.settings import build, digest, override, read_yaml, to_plain
+from pipeline.stages.inputs import Inputs, open_inputs
+from pipeline.summary import print_summary
+from pipeline.training.recipe import Recipe, read_recipe
+
+STAGE_VERSION = 1
+DEFAULT_RECIPE = "train/smollm2-qlora.yaml"
+ENCODED = "__work/{}.encoded.arrow"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is tokenized, with which tokenizer and how: its key decides whether there is anything to do."""
+
+    settings: Mapping[str, Any]
+    info: TokenizerInfo
+    length: int
+    inputs: tuple[Mapping[str, str], ...]
+
+    @property
+    def key(self) -> str:
+        """Digest of all that goes in; the tokenizer by what it does, not by where it lies."""
+        how = {name: value for name, value in self.settings.items() if name != "tokenizer"}
+        return digest(["tokenize", STAGE_VERSION, how, self.info.fingerprint, [item["digest"] for item in self.inputs]])
+
+
+def read_settings(path: Path, assignments: Sequence[str] = ()) -> TokenizeSettings:
+    """The settings file of this stage; raises SettingsError with all its problems."""
+    return build(TokenizeSettings, override(read_yaml(path), assignments))
+
+
+def settings_for_key(settings: TokenizeSettings, recipe: Recipe) -> dict[str, Any]:
+    """The values that decide the output: the stage's settings, and of the recipe the tokenizer and the length."""
+    return {**to_plain(settings), "tokenizer": recipe.tokenizer_name, "length": recipe.sequence_len}
+
+
+def resolve(settings: TokenizeSettings, recipe: Recipe, inputs: Sequence[Mapping[str, str]]) -> Job:
+    """Load the tokenizer and fix the key; raises UsageError for a tokenizer that is not there."""
+    info = load_tokenizer(recipe.tokenizer_name, recipe.revision_of_model)
+    return Job(settings_for_key(settings, recipe), info, recipe.sequence_len, tuple(inputs))
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A task of the first pass: one shard of documents, and how its worker builds the encoder."""
+
+    shard: Path
+    tokenizer: str
+    revision: str | None
+    length: int
+    settings: TokenizeSettings
+
+
+def encode_shard(folder: Path, name: str, task: Encoding) -> dict[str, Any]:
+    """Encode a shard into the work folder; documents that become no sequence go to ``__removed``."""
+    encoder = encoder_for(task.tokenizer, task.revision, task.length, task.settings)
+    report = Report()
+    tokens: dict[str, dict[str, int]] = {}
+    with ShardWriter(folder, "__removed", name, REMOVED) as removed:
+
+        def sequences() -> Iterator[pa.RecordBatch]:
+            for batch in read_batches(task.shard, SCHEMA.names, max_rows=512):
+                encoded = encoder.encode(batch)
+                _count(report, tokens, batch, encoded)
+                if len(encoded.removed):
+                    removed.write(_removed(batch, encoded))
+                yield encoded.sequences
+
+        packed.write_encoded(folder / ENCODED.format(name), sequences())
+    return {"counts": report.to_plain(), "tokens": tokens, "shards": [vars(shard) for shard in removed.shards]}
+
+
+def _count(report: Report, tokens: dict[str, dict[str, int]], batch: pa.RecordBatch, encoded: Encoded) -> None:
+    for entry in batch.column("source").value_counts().to_pylist():
+        counts = report.of(entry["values"])
+        counts.read += entry["counts"]
+        counts.kept += entry["counts"]
+    for source, rule in zip(batch.column("source").take(pa.array(encoded.removed)).to_pylist(), encoded.rules, strict=True):
+        report.of(source).remove(rule)
+        report.of(source).kept -= 1
+    _add(tokens, encoded.counts)
+
+
+def _add(total: dict[str, dict[str, int]], more: Mapping[str, Mapping[str, int]]) -> None:
+    for source, counts in more.items():
+        mine = total.setdefault(source, {})
+        for name, number in counts.items():
+            mine[name] = mine.get(name, 0) + number
+
+
+def _removed(batch: pa.RecordBatch, encoded: Encoded) -> pa.RecordBatch:
+    rows = batch.take(pa.array(encoded.removed))
+    columns = [*rows.columns, pa.array(encoded.rules, pa.string()), pa.array(encoded.reasons, pa.string())]
+    columns += [pa.nulls(len(rows), spec.type) for spec in list(REMOVED)[len(columns) :]]
+    return pa.RecordBatch.from_arrays(columns, schema=REMOVED)
+
+
+@dataclass(frozen=True)
+class Gathering:
+    """A task of the last pass: one shard of rows."""
+
+    split: str
+    number: int
+    format: str
+    work: packed.ShardTask
+
+
+def gather_shard(folder: Path, name: str, task: Gathering) -> dict[str, Any]:
+    """Write one shard of packed rows."""
+    path = f"{task.split}/{task.number:05d}.{task.format}"
+    (folder / task.split).mkdir(exist_ok=True)
+    counts = packed.write_rows(folder / path, packed.gather(task.work), task.format)
+    shard = Shard(path, counts["rows"], (folder / path).stat().st_size, file_sha256(folder / path))
+    return {"split": task.split, "figures": counts, "shards": [vars(shard)]}
+
+
+def tokenize(
+    job: Job, settings: TokenizeSettings, recipe: Recipe, inputs: Inputs, output: Path, workers: int, scheduler: str | None, progress: Progress
+) -> Dataset:
+    """Run the passes and commit the token set."""
+    padding = packed.padding_for(job.info, job.length, settings)
+    with Build(output, job.key) as build_:
+        if build_.ready is not None:
+            return build_.ready
+        shards = [path for dataset in inputs.datasets for path in dataset.files()]
+        with pool(workers, scheduler, len(shards)) as executor:
+            encoded = _encode(build_, shards, settings, recipe, executor, progress)
+            gathered = _gather(build_, len(encoded), job, settings, padding, executor, progress)
+        report = Report()
+        tokens: dict[str, dict[str, int]] = {}
+        for record in encoded:
+            report.add_plain(record["counts"])
+            _add(tokens, record["tokens"])
+        report.check("tokenize")
+        about = {
+            "stage": "tokenize",
+            "settings": job.settings,
+            "inputs": list(job.inputs),
+            "counts": report.to_plain(),
+            "tokens": dict(sorted(tokens.items())),
+            "splits": _figures(gathered, job.length),
+            "tokenizer": {"name": job.info.name, "fingerprint": job.info.fingerprint},
+            "sequence_len": job.length,
+            "file_format": settings.format,
+        }
+        _check_tokens(about)
+        written = [Shard(**shard) for record in [*gathered, *encoded] for shard in record["shards"]]
+        return build_.commit(written, about, {"workers": workers})
+
+
+def _encode(build_: Build, shards: Sequence[Path], settings: TokenizeSettings, recipe: Recipe, executor: Executor, progress: Progress) -> list[Any]:
+    where = Path(recipe.tokenizer_name)
+    name = str(where.resolve()) if where.exists() else recipe.tokenizer_name
+    how = (name, recipe.revision_of_model, recipe.sequence_len, settings)
+    tasks = {f"{number:05d}": Encoding(shard.resolve(), *how) for number, shard in enumerate(shards)}
+    return run_step(build_, "encode", encode_shard, tasks, executor, progress)
+
+
+def _gather(build_: Build, num_encoded: int, job: Job, settings: TokenizeSettings, padding: Any, executor: Executor, progress: Progress) -> list[Any]:
+    """Plan over the lengths of all sequences, then write the rows shard by shard."""
+    index = packed.index_sequences([(build_.folder / ENCODED.format(f"{number:05d}")).resolve() for number in range(num_encoded)])
+    plans = packed.plan_splits(index, job.length, settings)
+    if not len(plans["train"]):
+        raise GristmillError(str(build_.target), "no document is left to learn from", "look at __removed of the clean dataset, or add sources")
+    tasks = {
+        f"{split}-{number:05d}": Gathering(split, number, settings.format, work)
+        for split, plan in plans.items()
+        for number, work in enumerate(packed.shard_tasks(index, plan, settings.rows_per_shard, padding))
+    }
+    return run_step(build_, "pack", gather_shard, tasks, executor, progress)
+
+
+def _figures(gathered: Sequence[Mapping[str, Any]], length: int) -> dict[str, dict[str, Any]]:
+    """Rows, sequences, tokens, learned tokens and padding of each split, and the share of the rows' room that tokens fill."""
+    splits: dict[str, dict[str, Any]] = {}
+    for record in gathered:
+        _add(splits, {record["split"]: record["figures"]})
+    for figures in splits.values():
+        figures["utilisation"] = round(figures["tokens"] / max(1, figures["rows"] * length), 6)
+    return splits
+
+
+def _check_tokens(about: Mapping[str, Any]) -> None:
+    """What was kept of the documents is what stands in the rows, token for token."""
+    kept = sum(counts["tokens_kept"] for counts in about["tokens"].values())
+    written = sum(figures["tokens"] for figures in about["splits"].values())
+    if kept != written:
+        raise GristmillError("tokenize", f"{kept} tokens were kept, but {written} were written", "this is a bug; please report it")
+
+
+def _lines(dataset: Dataset) -> list[str]:
+    lines = [
+        f"{split}: {f['rows']:,} rows, {f['tokens']:,} tokens, {f['learned']:,} of them learned, {f['utilisation']:.2%} of the room used"
+        for split, f in dataset.manifest["splits"].items()
+    ]
+    total = {name: sum(counts[name] for counts in dataset.manifest["tokens"].values()) for name in next(iter(dataset.manifest["tokens"].values()))}
+    cut = f"{total['documents_truncated']:,} cut off ({total['tokens_truncated']:,} tokens lost)"
+    lines.append(f"longer than a row: {total['documents_split']:,} documents split, {cut}, {total['tokens_dropped']:,} tokens in removed documents")
+    if total["control_literals"]:
+        lines.append(f"{total['control_literals']:,} pieces of text look like control tokens; they are encoded as plain text")
+    return lines
+
+
+def _recipe(arguments: Any) -> Recipe:
+    if bool(arguments.tokenizer) != bool(arguments.length):
+        raise UsageError("tokenize", "--tokenizer and --length belong together", "give both, or a --recipe")
+    if arguments.tokenizer:
+        return Recipe(base_model=arguments.tokenizer, sequence_len=arguments.length)
+    return read_recipe(arguments.recipe or bench.find(DEFAULT_RECIPE))
+
+
+def main(given: Sequence[str]) -> int:
+    """The command."""
+    parser = command.stage_parser("tokenize", __doc__ or "")
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help=f"the recipe that names tokenizer and length (default: {DEFAULT_RECIPE})")
+    parser.add_argument("--tokenizer", metavar="NAME", help="a folder, a tokenizer.json or a Hub id, in place of a recipe")
+    parser.add_argument("--length", type=int, metavar="TOKENS", help="tokens in a row, with --tokenizer")
+    arguments = parser.parse_args(given)
+    paths, output = command.inputs_and_output(arguments.paths, "tokenize")
+    settings = read_settings(bench.settings_file("tokenize", arguments.settings), arguments.assignments)
+    recipe = _recipe(arguments)
+    with Progress("tokenize", arguments.quiet) as progress:
+        inputs = open_inputs(paths, output, arguments.workers, arguments.scheduler, progress, "tokenize")
+        job = resolve(settings, recipe, inputs.digests())
+        dataset = tokenize(job, settings, recipe, inputs, output, arguments.workers, arguments.scheduler, progress)
+        inputs.discard()
+    if not arguments.quiet:
+        report = Report.from_plain(dataset.manifest["counts"])
+        print_summary("tokenize", output, report, "documents", _lines(dataset), f"python -m pipeline.stages.train {output} RUN")
+    return 0
+
+
+if __name__ == "__main__":
+    from pipeline.stages import tokenize as module
+
+    sys.exit(command.run(module.main))
