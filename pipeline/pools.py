@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.commits import Build, write_json
+from pipeline.commits import WORK, Build, write_json
 from pipeline.errors import GristmillError, MissingPackageError, UsageError
 from pipeline.progress import Progress
 
@@ -44,10 +44,10 @@ def default_workers() -> int:
 
 
 @contextmanager
-def pool(workers: int, scheduler: str | None = None, num_tasks: int | None = None) -> Iterator[Executor]:
+def pool(workers: int, scheduler: str | None = None, num_tasks: int | None = None, timeout_seconds: int = 20) -> Iterator[Executor]:
     """An executor of ``workers`` processes here (1: this process), or of a Dask cluster at ``scheduler`` (``tcp://host:port``)."""
     if scheduler:
-        with _cluster(scheduler) as executor:
+        with _cluster(scheduler, timeout_seconds) as executor:
             yield executor
         return
     workers = min(workers, num_tasks) if num_tasks is not None else workers
@@ -64,13 +64,13 @@ def pool(workers: int, scheduler: str | None = None, num_tasks: int | None = Non
 
 
 @contextmanager
-def _cluster(address: str) -> Iterator[Executor]:
+def _cluster(address: str, timeout_seconds: int) -> Iterator[Executor]:
     try:
         from distributed import Client
     except ImportError:
         raise MissingPackageError("distributed", "--scheduler", "dask") from None
     try:
-        client = Client(address, timeout="20s", set_as_default=False)
+        client = Client(address, timeout=timeout_seconds, set_as_default=False)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"--scheduler {address}", f"no Dask scheduler answers ({reason})", "start one with: dask scheduler") from None
@@ -99,6 +99,7 @@ def run_step(build: Build, step: str, function: TaskFunction, tasks: Mapping[str
     At most a few tasks a worker are under way at once, so that a long list costs no memory. A worker that dies ends the run with the
     name of a task it may have died of.
     """
+    folder = build.folder.resolve()  # a cluster's workers stand elsewhere
     records = {name: build.record(f"{step}-{name}") for name in tasks}
     todo = [name for name, record in records.items() if record is None]
     progress.start(step, len(tasks), done=len(tasks) - len(todo))
@@ -107,8 +108,7 @@ def run_step(build: Build, step: str, function: TaskFunction, tasks: Mapping[str
     in_flight = 2 * getattr(executor, "_max_workers", 8) if not isinstance(executor, InProcess) else 1
     while True:
         while len(pending) < in_flight and (name := next(queue, None)) is not None:
-            path = build.work / f"{step}-{name}.json"
-            pending[executor.submit(_run_task, function, build.folder, name, tasks[name], path)] = name
+            pending[executor.submit(_run_task, function, folder, name, tasks[name], folder / WORK / f"{step}-{name}.json")] = name
         if not pending:
             break
         for future in wait(pending, return_when=FIRST_COMPLETED).done:

@@ -112,7 +112,7 @@ def list_parts(source: str, settings: SourceSettings, file_digest: Callable[[Pat
             parts.append(Part(source, settings, tuple(files), tuple(refused)))
         files, refused, num_bytes = [], [], 0
 
-    for item in list_files(Path(settings.path)):
+    for item in list_files(Path(settings.path).absolute()):
         if isinstance(item, Skipped):
             refused.append(item)
             continue

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache, partial
 
+from pipeline.documents import RAW_CAP_BYTES
 from pipeline.extractors.sql_events import Broken, Row
 from pipeline.extractors.sql_heads import CopyHead, read_copy
 from pipeline.extractors.sql_reader import STATEMENT_HERE, Reader
@@ -40,14 +41,21 @@ class _Rows:
         r"""Rows of one line each, up to the line ``\\.``; as many lines at a time as the window holds."""
         reader, head, charset = self._reader, self._head, self._reader.syntax.charset
         while True:
-            stop, _ = reader.attempt(_whole_lines)
+            try:
+                stop, _ = reader.attempt(partial(_whole_lines, limit_bytes=reader.limit_bytes))
+            except MalformedError as error:
+                broken, found = reader.recover(error, _LINE_END)
+                yield broken
+                if found is None:
+                    return
+                continue
             for line in reader.window.data[reader.pos : stop - 1].split(b"\n"):
                 length = len(line) + 1
                 line = line.removesuffix(b"\r")
                 if line == END_OF_DATA:
-                    reader.pos += length
+                    reader.pos = min(reader.pos + length, len(reader.window.data))
                     return
-                made = self._made(text_cells(line, head, charset))
+                made = self._made(text_cells(line, head, charset), line)
                 if isinstance(made, Broken) and STATEMENT_HERE.match(line):
                     yield Broken(made.offset, f"cut short: the data of a COPY of {self._target.table} ends without \\.", made.raw)
                     return
@@ -62,31 +70,32 @@ class _Rows:
             try:
                 end, cells = reader.attempt(partial(csv_cells, head=head, charset=charset))
             except MalformedError as error:
-                yield reader.recover(error, _LINE_END)[0]
-                if reader.window.is_last and reader.pos == len(reader.window.data):
+                broken, found = reader.recover(error, _LINE_END)
+                yield broken
+                if found is None:
                     return
                 continue
             if cells is not None and not is_header:
-                yield self._made(cells)
+                yield self._made(cells, reader.window.data[reader.pos : end])
             is_header = False
             reader.pos = end
             if cells is None:
                 return
 
-    def _made(self, cells: Cells | None) -> Row | Broken:
+    def _made(self, cells: Cells | None, raw: bytes) -> Row | Broken:
         table = self._target.table
         fit = self._target.fit(len(cells)) if cells is not None else None
         if cells is None or fit is None:
             reason = f"no valid COPY data: a row of {table} ends inside an escape" if cells is None else self._target.misfit(len(cells))
-            return Broken(self._reader.offset, reason, self._reader.raw())
+            return Broken(self._reader.offset, reason, raw[:RAW_CAP_BYTES])
         index = self._tables.num_rows(table)
         self._tables.set_num_rows(table, index + 1)
         return Row(table, fit.columns, cells + fit.tail if fit.tail else cells, index)
 
 
-def _whole_lines(data: bytes, pos: int, is_last: bool) -> tuple[int, None]:
+def _whole_lines(data: bytes, pos: int, is_last: bool, limit_bytes: int) -> tuple[int, None]:
     r"""The index behind the last line break at hand, or behind a last line ``\.`` that has none."""
-    end = data.rfind(b"\n", pos) + 1
+    end = data.rfind(b"\n", pos, pos + limit_bytes) + 1
     if end > 0:
         return end, None
     if not is_last:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal
 
+from pipeline.documents import RAW_CAP_BYTES
 from pipeline.extractors.sql_ddl import unquoted
 from pipeline.extractors.sql_events import Broken, Row
 from pipeline.extractors.sql_heads import read_insert
@@ -88,9 +89,10 @@ class Inserts:
             try:
                 if self._num_cells and self._tables.num_rows(target.table) >= FAST_AFTER_ROWS:
                     yield from self._plain_rows(target)
+                reader.token()
                 end, cells = self._row()
                 self._num_cells = len(cells)
-                yield self._made(target, cells)
+                yield self._made(target, cells, end)
                 reader.pos = end
                 reader.pos, after = reader.attempt(self._separator)
                 self.has_tail = after == "tail"
@@ -110,7 +112,7 @@ class Inserts:
             return
         table, columns, tail = target.table, fit.columns, fit.tail
         while True:
-            end, cells = plain.read(reader.window.data, reader.pos)
+            end, cells = plain.read(reader.window.data, reader.pos, reader.pos + reader.limit_bytes)
             if end == reader.pos:
                 return
             index = self._tables.num_rows(table)
@@ -135,11 +137,11 @@ class Inserts:
                 reader.set_syntax(guessed)
                 raise
 
-    def _made(self, target: Target, cells: Sequence[Cell]) -> Row | Broken:
+    def _made(self, target: Target, cells: Sequence[Cell], end: int) -> Row | Broken:
         fit = target.fit(len(cells))
         if fit is None:
             reader = self._reader
-            return Broken(reader.offset, target.misfit(len(cells)), reader.raw())
+            return Broken(reader.offset, target.misfit(len(cells)), reader.window.data[reader.pos : end][:RAW_CAP_BYTES])
         values = tuple(column.default if cell is DEFAULT else cell for cell, column in zip(cells, fit.given, strict=True))
         index = self._tables.num_rows(target.table)
         self._tables.set_num_rows(target.table, index + 1)
@@ -165,7 +167,7 @@ class Inserts:
         reader = self._reader
         end, row = reader.attempt(self._assignments)
         target = self._tables.target(name, tuple(column for column, _ in row), reader.syntax.dialect)
-        yield self._made(target, [cell for _, cell in row])
+        yield self._made(target, [cell for _, cell in row], end)
         self.has_tail = reader.window.data[end - 2 : end].upper() in _TAILS
         reader.pos = end
 

@@ -22,6 +22,9 @@ Raises IncompleteError when more bytes may change that, MalformedError when it i
 SLACK_BYTES = 1 << 24
 """So much may be looked at in vain before a broken piece is passed over whole rather than searched for the statements in it."""
 
+MAX_LANDMARK_BYTES = 1 << 20
+"""Blanks within a landmark that go on for longer are not looked through."""
+
 _KEYS = (
     rb"(?=(?:INSERT|REPLACE|CREATE|DROP|COPY|SET|LOCK|UNLOCK|ALTER|SELECT|BEGIN|START|COMMIT|USE|UPDATE|DELETE|PRAGMA|GRANT|COMMENT"
     rb"|DELIMITER|GO)\b|--|/\*)"
@@ -47,7 +50,8 @@ class Reader:
         """Whether the dialect was not told from anything: then a row that cannot be read decides about backslashes."""
         self.is_after_newline = False
         """Whether a line break stood before the last token."""
-        self._limit = limit_bytes
+        self.limit_bytes = limit_bytes
+        """A piece longer than this is not read."""
         self._vain_bytes = 0
         self.set_syntax(syntax)
 
@@ -65,7 +69,10 @@ class Reader:
         return self.window.base + self.pos
 
     def raw(self) -> bytes:
-        """The bytes at the current place, as many as quarantine keeps."""
+        """The bytes at the current place, as many as quarantine keeps; more are read for it."""
+        while len(self.window.data) - self.pos < RAW_CAP_BYTES and not self.window.is_last:
+            self.window.more(self.pos)
+            self.pos = 0
         return self.window.data[self.pos : self.pos + RAW_CAP_BYTES]
 
     def attempt(self, parse: Parser[T]) -> tuple[int, T]:
@@ -75,21 +82,21 @@ class Reader:
             try:
                 end, value = parse(window.data, self.pos, window.is_last)
             except IncompleteError:
-                if len(window.data) - self.pos > self._limit + LOOKAHEAD_BYTES:
+                if len(window.data) - self.pos > self.limit_bytes + LOOKAHEAD_BYTES:
                     raise self._too_long() from None
                 window.more(self.pos)
                 self.pos = 0
                 continue
             except MalformedError as error:
-                if error.end - self.pos > self._limit:
+                if error.end - self.pos > self.limit_bytes:
                     raise self._too_long() from None
                 raise
-            if end - self.pos > self._limit:
+            if end - self.pos > self.limit_bytes:
                 raise self._too_long()
             return end, value
 
     def _too_long(self) -> MalformedError:
-        return MalformedError(f"too long: a row or statement of more than {self._limit:,} bytes", self.pos + self._limit)
+        return MalformedError(f"too long: a row or statement of more than {self.limit_bytes:,} bytes", self.pos + self.limit_bytes)
 
     def token(self) -> Token:
         """The next token; comments before it are passed over, it itself is not."""
@@ -98,7 +105,7 @@ class Reader:
             token = self.lexer.token(data, start, self.window.is_last)
         except (IncompleteError, MalformedError):
             return self._token_in_steps()
-        if token.end - start > self._limit:
+        if token.end - start > self.limit_bytes:
             return self._token_in_steps()
         self.is_after_newline = b"\n" in data[start : token.start]
         self.pos = token.start
@@ -115,6 +122,8 @@ class Reader:
             self.pos = end
 
     def _trivium(self, data: bytes, pos: int, is_last: bool) -> tuple[int, None]:
+        if pos + LOOKAHEAD_BYTES > len(data) and not is_last:
+            raise IncompleteError
         return self.lexer.trivium(data, pos, is_last), None
 
     def _token(self, data: bytes, pos: int, is_last: bool) -> tuple[int, Token]:
@@ -127,10 +136,11 @@ class Reader:
 
     def recover(self, error: MalformedError, landmark: re.Pattern[bytes]) -> tuple[Broken, re.Match[bytes] | None]:
         """Pass over a broken piece up to behind the next ``landmark`` in it or after it (None: there is none, the file is at its end)."""
-        offset, raw = self.offset, self.raw()
-        self._vain_bytes += error.end - self.pos
+        offset, looked_at = self.offset, error.end - self.pos
+        raw = self.raw()
+        self._vain_bytes += looked_at
         is_spent = self._vain_bytes > SLACK_BYTES + offset
-        self.pos = min(max(error.end if is_spent else 0, self.pos + 1), len(self.window.data))
+        self.pos = min(self.pos + max(looked_at if is_spent else 0, 1), len(self.window.data))
         found = self._find(landmark)
         passed = self.offset - offset
         return Broken(offset, f"{error.reason}; {passed:,} bytes passed over", raw[:passed]), found
@@ -149,5 +159,5 @@ class Reader:
             # A landmark may have begun in the marks and blanks that the window ends with.
             kept = len(data[self.pos : len(data) - LOOKAHEAD_BYTES].rstrip(b";), \t\r\n\f\v")) if len(data) > LOOKAHEAD_BYTES else 0
             keep = found.start() if found is not None else self.pos + kept
-            self.window.more(keep if len(data) - keep <= self._limit else len(data) - LOOKAHEAD_BYTES)
+            self.window.more(keep if len(data) - keep <= MAX_LANDMARK_BYTES else len(data) - LOOKAHEAD_BYTES)
             self.pos = 0

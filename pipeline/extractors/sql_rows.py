@@ -120,9 +120,9 @@ class PlainRows:
         self._rows = re.compile(row.replace(b"%s", b"(" + literal + b")").decode("latin-1"), re.DOTALL | re.ASCII).findall
         self._is_single = num_columns == 1
 
-    def read(self, data: bytes, pos: int) -> tuple[int, Iterator[tuple[str | None, ...]]]:
-        """The index behind the run of plain rows at ``pos``, and their cells; ``pos`` itself and nothing when there is none."""
-        found = self._run(data, pos)
+    def read(self, data: bytes, pos: int, end: int) -> tuple[int, Iterator[tuple[str | None, ...]]]:
+        """The index behind the run of plain rows from ``pos`` up to ``end``, and their cells; ``pos`` and nothing when there is none."""
+        found = self._run(data, pos, end)
         if found is None:
             return pos, iter(())
         return found.end(), self._cells(found[0])

@@ -246,6 +246,31 @@ def test_plain_and_odd_rows_mixed() -> None:
     assert values(dump) == [("1", "a'b", "it's", None, "A", "n", "x", "-1.5")] * 85
 
 
+def test_heads_that_look_like_rows() -> None:
+    """Columns in single quotes, which SQLite allows, are not taken for a row when their statement repeats."""
+    dump = SQLITE + "".join(f"INSERT INTO t('a','b') VALUES('{n}','x');\n" for n in range(60))
+    assert values(dump) == [(str(n), "x") for n in range(60)]
+
+
+def test_rows_across_chunks() -> None:
+    """Rows, comments, tags and delimiters are whole wherever the chunks of a long dump end."""
+    rows = [f"({n},$a${'x' * (n % 90)}$a$,'it''s {'y' * (n % 70)}')/* , {'z' * (n % 80)} */" for n in range(400)]
+    dump = (POSTGRES + "INSERT INTO t (a,b,c) VALUES " + ",\n".join(rows) + ";\n").encode()
+    expected = [(str(n), "x" * (n % 90), "it's " + "y" * (n % 70)) for n in range(400)]
+    for chunk_bytes in (1, 50, 97, 1000):
+        assert [event.values for event in events(dump, chunk_bytes=chunk_bytes) if isinstance(event, Row)] == expected
+
+
+def test_recovery_across_chunks() -> None:
+    """The next statement after a broken piece is found wherever the chunks end."""
+    pieces = [f"INSERT INTO t (a,b) VALUES ({n},'b' junk{'k' * (n % 50)}),({n},'ok');\n{' ' * (n % 40)}\nINSERT INTO t (a,b) VALUES ({n},'un{'c' * n});\n" for n in range(60)]
+    dump = MYSQL + "".join(pieces)
+    whole = events(dump, chunk_bytes=1 << 20)
+    assert sum(isinstance(event, Row) for event in whole) == 60
+    for chunk_bytes in (1, 13, 64, 200):
+        assert events(dump, chunk_bytes=chunk_bytes) == whole
+
+
 def test_database_twice() -> None:
     """A file that holds the database twice gives its rows twice, and their index goes on."""
     once = "DROP TABLE IF EXISTS `t`;\nCREATE TABLE `t` (a int);\nINSERT INTO `t` VALUES (1),(2);\n"
@@ -363,10 +388,11 @@ def test_a_warning_before_the_dump() -> None:
     assert [type(event) for event in events(dump)] == [Broken, Row]
 
 
-def test_a_row_beyond_the_limit_is_broken() -> None:
-    """A row longer than the limit is told and passed over; its neighbours are read."""
+@pytest.mark.parametrize("chunk_bytes", [1, 700, 1 << 20])
+def test_a_row_beyond_the_limit_is_broken(chunk_bytes: int) -> None:
+    """A row longer than the limit is told and passed over, however much of it is at hand; its neighbours are read."""
     dump = MYSQL + "CREATE TABLE t (a int, b text);\nINSERT INTO t VALUES (1,'a'),(2,'" + "x" * 5000 + "'),(3,'c');\nINSERT INTO t VALUES (4,'d');\n"
-    found = events(dump, max_row_bytes=1000)
+    found = events(dump, max_row_bytes=1000, chunk_bytes=chunk_bytes)
     assert [e.values for e in found if isinstance(e, Row)] == [("1", "a"), ("3", "c"), ("4", "d")]
     assert [e.error.split(":")[0] for e in found if isinstance(e, Broken)] == ["too long"]
 

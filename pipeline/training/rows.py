@@ -1,0 +1,62 @@
+"""Rows of tokens as a training run sees them: memory-mapped, checked against recipe and tokenizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets as hf
+
+from pipeline.datasets import Dataset, open_dataset
+from pipeline.errors import DatasetError, UsageError
+from pipeline.training.recipe import Recipe
+
+_LEARNED = ["input_ids", "labels", "position_ids"]
+COLUMNS = {"train": _LEARNED, "validation": [*_LEARNED, "sequence_lengths", "pieces"]}
+"""The columns read of each split: prompts for the samples are cut from validation rows."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of both splits; ``digest`` is that of the tokens they come from. ``validation`` is None when the split is empty."""
+
+    train: hf.Dataset
+    validation: hf.Dataset | None
+    digest: str
+
+
+def open_rows(tokens: Path, recipe: Recipe, fingerprint: str, cache: Path) -> Rows:
+    """The rows of the committed dataset ``tokens``; Arrow is mapped as it lies there, JSONL and Parquet are converted into ``cache`` once.
+
+    Raises DatasetError when it is damaged, UsageError when it was made with another tokenizer or length than the recipe's, or has no rows.
+    """
+    dataset = open_dataset(tokens)
+    manifest = dataset.manifest
+    try:
+        made_with, made_len = manifest["tokenizer"]["fingerprint"], int(manifest["sequence_len"])
+    except (KeyError, TypeError, ValueError):
+        raise UsageError(str(tokens), "holds no token rows", "name a dataset that the tokenize stage wrote") from None
+    if made_with != fingerprint:
+        raise UsageError(str(tokens), f"was made with another tokenizer than that of {recipe.tokenizer_name}", "run: make tokenize")
+    if made_len != recipe.sequence_len:
+        raise UsageError(str(tokens), f"has rows of {made_len} tokens, not of {recipe.sequence_len} (sequence_len)", "run: make tokenize")
+    if not dataset.rows("train"):
+        raise UsageError(str(tokens), "has no rows to train on", "add documents, or lower validation_share in stages/tokenize.yaml")
+    validation = _open_split(dataset, "validation", cache) if dataset.rows("validation") else None
+    return Rows(_open_split(dataset, "train", cache), validation, dataset.digest)
+
+
+def _open_split(dataset: Dataset, split: str, cache: Path) -> hf.Dataset:
+    paths = [str(path) for path in dataset.files(split)]
+    kind = Path(paths[0]).suffix
+    try:
+        if kind == ".arrow":
+            rows = hf.concatenate_datasets([hf.Dataset.from_file(path) for path in paths])
+        elif kind == ".parquet":
+            rows = hf.Dataset.from_parquet(paths, cache_dir=str(cache))
+        else:
+            rows = hf.Dataset.from_json(paths, cache_dir=str(cache))
+        return rows.select_columns(COLUMNS[split])
+    except (OSError, ValueError, hf.exceptions.DatasetsError) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        raise DatasetError(f"{dataset.folder}/{split}", f"cannot be read ({why})", "build the dataset again") from error
