@@ -82,8 +82,7 @@ def _may_follow(data: bytes, last: Token, token: Token) -> bool:
     if last.kind == "word":
         return True
     if token.kind == "word":
-        has_gap = last.kind != "string" or token.start > last.end
-        return has_gap and data[token.start : token.end].upper() in _FOLLOWING_WORDS
+        return data[token.start : token.end].upper() in _FOLLOWING_WORDS
     return token.kind == "string" and last.kind == "string" and data[token.start] in b"'\""
 
 

@@ -32,6 +32,13 @@ from pipeline.summary import print_summary
 from pipeline.training.recipe import Recipe, read_recipe
 
 STAGE_VERSION = 1
+NOTES = {
+    "control_literals": "pieces of text look like control tokens; they are encoded as plain text",
+    "bytes_lost": "bytes of text have no token in this vocabulary and were left out",
+    "messages_left_out": "messages are not shown by the chat template",
+    "turns_without_end": "learned turns end without an end-of-turn token",
+}
+"""What is printed of the counts of tokens when it happened."""
 DEFAULT_RECIPE = "train/smollm2-qlora.yaml"
 ENCODED = "__work/{}.encoded.arrow"
 
@@ -64,7 +71,7 @@ def settings_for_key(settings: TokenizeSettings, recipe: Recipe) -> dict[str, An
 
 def resolve(settings: TokenizeSettings, recipe: Recipe, inputs: Sequence[Mapping[str, str]]) -> Job:
     """Load the tokenizer and fix the key; raises UsageError for a tokenizer that is not there."""
-    info = load_tokenizer(recipe.tokenizer_name, recipe.revision_of_model)
+    info = load_tokenizer(recipe.tokenizer_name, recipe.tokenizer_revision)
     return Job(settings_for_key(settings, recipe), info, recipe.sequence_len, tuple(inputs))
 
 
@@ -179,7 +186,7 @@ def tokenize(
 def _encode(build_: Build, shards: Sequence[Path], settings: TokenizeSettings, recipe: Recipe, executor: Executor, progress: Progress) -> list[Any]:
     where = Path(recipe.tokenizer_name)
     name = str(where.resolve()) if where.exists() else recipe.tokenizer_name
-    how = (name, recipe.revision_of_model, recipe.sequence_len, settings)
+    how = (name, recipe.tokenizer_revision, recipe.sequence_len, settings)
     tasks = {f"{number:05d}": Encoding(shard.resolve(), *how) for number, shard in enumerate(shards)}
     return run_step(build_, "encode", encode_shard, tasks, executor, progress)
 
@@ -224,8 +231,7 @@ def _lines(dataset: Dataset) -> list[str]:
     total = {name: sum(counts[name] for counts in dataset.manifest["tokens"].values()) for name in next(iter(dataset.manifest["tokens"].values()))}
     cut = f"{total['documents_truncated']:,} cut off ({total['tokens_truncated']:,} tokens lost)"
     lines.append(f"longer than a row: {total['documents_split']:,} documents split, {cut}, {total['tokens_dropped']:,} tokens in removed documents")
-    if total["control_literals"]:
-        lines.append(f"{total['control_literals']:,} pieces of text look like control tokens; they are encoded as plain text")
+    lines += [f"{total[name]:,} {what}" for name, what in NOTES.items() if total[name]]
     return lines
 
 
