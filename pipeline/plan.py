@@ -108,7 +108,7 @@ def _raw_nodes(made: Path, file_digest: Callable[[Path], str]) -> list[Node]:
                 goal="extract",
                 output=RAW / name,
                 command=f"pipeline.stages.extract --source {name} {RAW / name}",
-                settings=settings_for_key(source),
+                settings={name: settings_for_key(source)},
                 key=job.key if job else None,
                 needs=(f"{made}/.made",) if to_be_made else (),
                 inputs=job.inputs if job else (),

@@ -59,6 +59,10 @@ class Ragged:
         """The sequences at ``rows``, in that order."""
         return self._cut(self.offsets[rows], self.lengths[rows])
 
+    def heads(self, counts: Rows) -> Ragged:
+        """The first ``counts[i]`` values of each sequence."""
+        return self._cut(self.offsets[:-1], counts)
+
     def tails(self, counts: Rows) -> Ragged:
         """The last ``counts[i]`` values of each sequence."""
         return self._cut(self.offsets[1:] - counts, counts)

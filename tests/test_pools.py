@@ -54,7 +54,7 @@ def test_records_in_the_order_of_the_tasks(workers: int, tmp_path: Path) -> None
 
 def test_errors_come_through_whole(tmp_path: Path) -> None:
     """A mistake found in a worker process is the same one line here."""
-    with Build(tmp_path / "out", "k") as build, pool(2) as executor, pytest.raises(UsageError, match="^here: something is wrong; mend it$"):
+    with Build(tmp_path / "out", "k") as build, pool(2) as executor, pytest.raises(UsageError, match=r"^here: something is wrong; mend it$"):
         run_step(build, "fail", fail, TASKS, executor, Progress("test", quiet=True))
 
 

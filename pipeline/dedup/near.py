@@ -147,8 +147,8 @@ def _bucket_pairs(band: Hashes, following: Hashes) -> tuple[Hashes, int]:
 def verify(index: Index, left: Rows, right: Rows, near: Near) -> Edges:
     """Those pairs whose similarity reaches the threshold, in the order given.
 
-    Of two conversations the answers must reach it too, so that different questions about one long passage stay apart; the score is then the
-    smaller of the two similarities.
+    Of two conversations the prompts and the answers must reach it too, each by themselves: other questions about one long passage stay apart,
+    and so do other questions with one answer. The score is then the smallest of the similarities.
     """
     score = np.empty(len(left), np.float64)
     close = np.empty(len(left), np.bool_)
@@ -168,12 +168,13 @@ def _measure(index: Index, left: Rows, right: Rows, near: Near) -> tuple[NDArray
     one, other = local[: len(left)], local[len(left) :]
     words, answers = index.words(rows), index.answer_words[rows]
     score, close = _compare(words, one, other, near)
-    both = np.flatnonzero((answers[one] >= 0) & (answers[other] >= 0) & ((answers[one] > 0) | (answers[other] > 0)))
-    if len(both):
-        tails = words.tails(np.maximum(answers, 0))
-        answer_score, answer_close = _compare(tails, one[both], other[both], near)
-        score[both] = np.minimum(score[both], answer_score)
-        close[both] &= answer_close
+    talks = np.flatnonzero((answers[one] >= 0) & (answers[other] >= 0))
+    said = np.maximum(answers, 0)
+    for part in (words.heads(words.lengths - said), words.tails(said)):
+        spoken = talks[(part.lengths[one[talks]] > 0) | (part.lengths[other[talks]] > 0)]
+        part_score, part_close = _compare(part, one[spoken], other[spoken], near)
+        score[spoken] = np.minimum(score[spoken], part_score)
+        close[spoken] &= part_close
     return score, close
 
 

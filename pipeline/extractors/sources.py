@@ -92,11 +92,10 @@ class Part:
         return digest([self.source, settings_for_key(self.settings), files, refused])
 
 
-def settings_for_key(settings: SourceSettings) -> Any:
+def settings_for_key(settings: SourceSettings) -> dict[str, Any]:
     """The settings that decide what a file becomes: all but where the source lies, and the extractors' versions."""
-    plain = to_plain(settings)
-    del plain["path"]
-    return [plain, [_extractor(kind, settings).version for kind in _EXTRACTORS]]
+    plain = {name: value for name, value in to_plain(settings).items() if name != "path"}
+    return {**plain, "versions": {kind: _extractor(kind, settings).version for kind in _EXTRACTORS}}
 
 
 def list_parts(source: str, settings: SourceSettings, file_digest: Callable[[Path], str]) -> list[Part]:

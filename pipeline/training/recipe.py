@@ -98,6 +98,9 @@ class Recipe:
     eval_steps: int | None = at_least(None, 1)
     """Steps between two evaluations; always before the first and after the last step as well."""
 
+    eval_max_rows: int | None = at_least(None, 1)
+    """Validate on this many rows of the split at most (they stand shuffled); ours, axolotl has no such key. None: all of them."""
+
     save_steps: int | None = at_least(None, 1)
     """Steps between two checkpoints to resume from; with early stopping each evaluation saves one."""
 

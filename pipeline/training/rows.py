@@ -43,6 +43,8 @@ def open_rows(tokens: Path, recipe: Recipe, fingerprint: str, cache: Path) -> Ro
     if not dataset.rows("train"):
         raise UsageError(str(tokens), "has no rows to train on", "add documents, or lower validation_share in stages/tokenize.yaml")
     validation = _open_split(dataset, "validation", cache) if dataset.rows("validation") else None
+    if validation is not None and recipe.eval_max_rows is not None:
+        validation = validation.take(min(recipe.eval_max_rows, len(validation)))
     return Rows(_open_split(dataset, "train", cache), validation, dataset.digest)
 
 

@@ -78,6 +78,8 @@ def run_training(recipe: Recipe, tokens: Path, out: Path, model_folder: Path | s
         log(f"max_steps {recipe.max_steps} wins over num_epochs {recipe.num_epochs:g}")
     if data.validation is None:
         log("there are no validation rows: no validation loss, no early stopping, no samples")
+    else:
+        log(f"validation on {len(data.validation):,} rows" + (f" (eval_max_rows {recipe.eval_max_rows:,})" if recipe.eval_max_rows else ""))
     with _memory_errors():
         if (out / loop.ADAPTER).is_dir():
             tuned = PeftModel.from_pretrained(base, str(out / loop.ADAPTER))

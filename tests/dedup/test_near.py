@@ -130,6 +130,18 @@ def test_other_questions_about_one_passage_stay_apart(find: Find, essay: Essay) 
     assert removed(find([asked, asked[0][1]], None, Near(compare="prompts"))) == []
 
 
+def test_other_questions_with_one_answer_stay_apart(find: Find, essay: Essay) -> None:
+    """Conversations whose long answers are nearly the same are duplicates only when the questions are nearly the same too."""
+    answer, question = essay(7, 120), "Why is it better to write the labels first and to plan the shelves only then?"
+
+    def ask(asked: str, answered: str) -> list[tuple[str, str]]:
+        return [("user", asked), ("assistant", answered)]
+
+    first = ask(question, answer)
+    assert removed(find([first, ask("What should I do before I build any shelves at all in my new cellar?", edited(answer, [9]))])) == []
+    assert len(removed(find([first, ask(edited(question, [15]), edited(answer, [9]))]))) == 1
+
+
 @share_fixtures
 @given(st.data())
 def test_every_verdict_holds_whatever_the_files(find: Find, essay: Essay, data: st.DataObject) -> None:

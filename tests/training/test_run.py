@@ -179,3 +179,15 @@ def test_curves_are_the_same_bytes_for_the_same_metrics(tmp_path: Path) -> None:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     curves.draw(lines[1:3], "a run", tmp_path)
     assert (tmp_path / curves.NAMES[0]).read_text().lstrip().startswith("<?xml")
+
+
+def test_validation_can_be_capped(recipe: Recipe, commit: Commit, tmp_path: Path) -> None:
+    """With eval_max_rows only the first rows are validated on, the same ones before and after."""
+    tokens = commit(tmp_path / "many", {"train": rows(4), "validation": rows(6, seed=1)})
+    few = commit(tmp_path / "few", {"train": rows(4), "validation": rows(6, seed=1)[:2]})
+    counted = []
+    for folder, cap in ((tokens, 2), (few, None), (tokens, None)):
+        out = tmp_path / f"out-{folder.name}-{cap}"
+        run(dataclasses.replace(recipe, max_steps=2, eval_max_rows=cap), folder, out)
+        counted.append([line["eval_tokens"] for line in metrics.evaluations(metrics.read(out / "metrics.jsonl"))])
+    assert counted[0] == counted[1] and counted[2][0] > counted[0][0]
