@@ -130,9 +130,10 @@ def read_batches(path: Path, columns: Sequence[str] | None = None, max_rows: int
     """The rows of a Parquet shard in batches, page checksums verified and strings checked; raises DatasetError."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            for batch in file.iter_batches(batch_size=max_rows, columns=list(columns) if columns else None, use_threads=False):
-                batch.validate(full=True)
-                yield batch
+            for group in range(file.num_row_groups):  # a batch never spans two, so memory is bounded by bytes and not only by rows
+                for batch in file.iter_batches(max_rows, [group], list(columns) if columns else None, use_threads=False):
+                    batch.validate(full=True)
+                    yield batch
     except (OSError, pa.ArrowException) as error:
         raise DatasetError(str(path), f"is damaged ({str(error).splitlines()[0][:120]})", "build the dataset again") from None
 
