@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import os
 import sys
 import traceback
@@ -62,6 +63,8 @@ def require(path: Path) -> Path:
     """``path`` when it is there; else UsageError with the nearest name in its folder."""
     if not path.exists():
         folder = path.parent
+        if path.is_symlink():
+            raise UsageError(str(path), "is a link to nothing", "mend the link, or name another path")
         names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
         raise UsageError(str(path), "is not there", nearest(path.name, names) if names else "check the path")
     return path
@@ -70,6 +73,9 @@ def require(path: Path) -> Path:
 def run(main: Callable[[Sequence[str]], int | None], arguments: Sequence[str] | None = None) -> int:
     """Call ``main`` with the arguments; a user's mistake becomes one line and exit code 2, a failed run one line and exit code 1."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a path may hold bytes that are no text
     try:
         return main(given) or 0
     except KeyboardInterrupt:

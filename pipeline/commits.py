@@ -53,10 +53,17 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink(missing_ok=True)
 
 
+def copy(source: Path, target: Path) -> None:
+    """A file copied whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as original, writing(target) as file:
+        shutil.copyfileobj(original, file)
+
+
 def write_json(path: Path, data: Any) -> None:
     """Canonical JSON in a file, written whole or not at all."""
     with writing(path) as file:
-        file.write((json.dumps(data, ensure_ascii=False, indent=1) + "\n").encode("utf-8", "surrogatepass"))
+        file.write((json.dumps(data, ensure_ascii=False, indent=1) + "\n").encode("utf-8", "backslashreplace"))
 
 
 class _HashedFile:
@@ -200,15 +207,18 @@ class Build:
     """
 
     def __init__(self, target: Path, key: str) -> None:
-        self.target, self.key = target, key
-        self.folder = target.parent / f".{target.name}.partial-{key[:16]}"
+        self.target, self.key = target.resolve() if target.is_symlink() else target, key
+        self.folder = self.target.parent / f".{self.target.name}.partial-{key[:16]}"
         self.previous: Dataset | None = None
         self.ready: Dataset | None = None
         self._lock: IO[str] | None = None
         self._started = time.time()
 
     def __enter__(self) -> Self:
-        self.target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(str(self.target), f"cannot be made ({error.strerror})", "name another folder") from None
         self._lock = _lock(self.target)
         try:
             self._recover()
@@ -219,16 +229,21 @@ class Build:
                 self._sweep(keep=None)
                 return self
             self._sweep(keep=self.folder)
-            if (self.folder / MANIFEST).is_file():
+            finished = committed(self.folder)
+            if finished is not None and finished.key == self.key:
                 self.ready = self._exchange()
                 return self
-            (self.folder / WORK).mkdir(parents=True, exist_ok=True)
+            if self.folder.exists() and not self.work.is_dir():
+                shutil.rmtree(self.folder)  # a dataset that was replaced, by a run that died before it had deleted it
+            self.work.mkdir(parents=True, exist_ok=True)
         except BaseException:
             self.__exit__(None, None, None)
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is not None and self.work.is_dir() and not any(self.work.iterdir()) and not (self.folder / MANIFEST).is_file():
+            shutil.rmtree(self.folder, ignore_errors=True)  # nothing was done, so there is nothing to resume
         if self._lock is not None:
             Path(self._lock.name).unlink(missing_ok=True)
             self._lock.close()
@@ -244,7 +259,7 @@ class Build:
         path = self.work / f"{task}.json"
         try:
             return json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # torn by a loss of power: the task runs again
             return None
 
     def finish(self, task: str, record: Any) -> Any:
@@ -262,7 +277,7 @@ class Build:
         try:
             os.link(folder / old.path, path)
         except OSError:
-            shutil.copyfile(folder / old.path, path)
+            copy(folder / old.path, path)
         return new
 
     def commit(
@@ -305,6 +320,7 @@ class Build:
         for shard, final in zip(shards, names, strict=True):
             if shard.path != final.path and (self.folder / shard.path).exists():
                 (self.folder / shard.path).replace(self.folder / final.path)
+                (self.folder / shard.path).unlink(missing_ok=True)  # renaming one of two links to a file leaves both
 
     def _exchange(self) -> Dataset:
         shutil.rmtree(self.work, ignore_errors=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ class Dataset:
 
 def is_dataset(folder: Path) -> bool:
     """Whether a folder holds a manifest."""
-    return (folder / MANIFEST).is_file()
+    return os.path.isfile(folder / MANIFEST)  # noqa: PTH113 (false, not an error, where the folder may not be read)
 
 
 def find_datasets(folder: Path) -> list[Path]:
@@ -97,7 +98,7 @@ def open_dataset(folder: Path) -> Dataset:
         shards = tuple(Shard(**shard) for shard in manifest["shards"])
         if manifest["format"] != FORMAT:
             raise DatasetError(str(folder), f"is of format {manifest['format']}, this version reads {FORMAT}", "build it again")
-        if manifest["digest"] != rows_digest(shards):
+        if not isinstance(manifest["key"], str) or not isinstance(manifest["files"], dict) or manifest["digest"] != rows_digest(shards):
             raise DatasetError(str(path), "does not agree with itself", "build the dataset again")
     except OSError as error:
         raise DatasetError(str(folder), f"is not a committed dataset ({error.strerror or error})", "build it first") from None
@@ -135,7 +136,7 @@ def read_batches(path: Path, columns: Sequence[str] | None = None, max_rows: int
                     batch.validate(full=True)
                     yield batch
     except (OSError, pa.ArrowException) as error:
-        raise DatasetError(str(path), f"is damaged ({str(error).splitlines()[0][:120]})", "build the dataset again") from None
+        raise DatasetError(str(path), f"is damaged ({str(error).splitlines()[0][:120]})", "delete the dataset and build it again") from None
 
 
 def verify(dataset: Dataset) -> list[str]:
@@ -144,9 +145,9 @@ def verify(dataset: Dataset) -> list[str]:
     for shard in dataset.shards:
         path = dataset.folder / shard.path
         if not path.is_file():
-            problems.append(f"{path}: is missing; build the dataset again")
+            problems.append(f"{path}: is missing; delete the dataset and build it again")
         elif file_sha256(path) != shard.sha256:
-            problems.append(f"{path}: its bytes are not those that were written; build the dataset again")
+            problems.append(f"{path}: its bytes are not those that were written; delete the dataset and build it again")
     named = {shard.path for shard in dataset.shards} | {MANIFEST, RUN}
     for path in sorted(dataset.folder.rglob("*")):
         relative = path.relative_to(dataset.folder).as_posix()
@@ -155,7 +156,7 @@ def verify(dataset: Dataset) -> list[str]:
     for name, sha256 in dataset.manifest["files"].items():
         path = dataset.folder / name
         if not path.is_file() or file_sha256(path) != sha256:
-            problems.append(f"{path}: is missing or not as it was written; build the dataset again")
+            problems.append(f"{path}: is missing or not as it was written; delete the dataset and build it again")
     return problems
 
 

@@ -232,7 +232,7 @@ def _write_if_changed(path: Path, text: str) -> None:
         if path.read_text(encoding="utf-8") == text:
             return
     with writing(path) as file:
-        file.write(text.encode("utf-8", "surrogatepass"))
+        file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def _rules(nodes: Sequence[Node], state: Path) -> str:

@@ -161,3 +161,63 @@ def test_shards_and_row_groups_are_bounded(tmp_path: Path, monkeypatch: pytest.M
             writer.write(batch(*[f"text {i} " * 5 for i in range(25)]))
     assert len(writer.shards) > 3
     assert sum(shard.rows for shard in writer.shards) == 9 * 25
+
+
+def test_replaced_dataset_is_not_taken_for_a_finished_one(tmp_path: Path) -> None:
+    """After a death right after the exchange, the old dataset lies in the partial folder; it never comes back as the new one."""
+    build(tmp_path / "clean", "k1", "old")
+    (tmp_path / "clean").rename(tmp_path / ".clean.partial-k2")
+    build(tmp_path / "clean", "k2", "new")
+    assert texts_of(tmp_path / "clean") == ["new"]
+    assert [path.name for path in tmp_path.iterdir()] == ["clean"]
+
+
+def test_shard_that_is_linked_twice_leaves_no_second_name(tmp_path: Path) -> None:
+    """A shard that was taken over and numbered before a kill is numbered again without a leftover."""
+    old = build(tmp_path / "old", "k0", "a text")
+    for died in (True, False):
+        with Build(tmp_path / "new", "k1") as build_:
+            shard = build_.take(old.folder, old.shards[0], "taken", 0)
+            if died:
+                build_.finish("some", {})
+                (build_.folder / "part-00000.parquet").unlink(missing_ok=True)
+                (build_.folder / "part-00000.parquet").hardlink_to(build_.folder / shard.path)
+            else:
+                build_.commit([shard], {"stage": "extract"}, {})
+    assert verify(open_dataset(tmp_path / "new")) == []
+
+
+def test_torn_record_is_no_record(tmp_path: Path) -> None:
+    """A record that a loss of power left empty means that its task runs again."""
+    with Build(tmp_path / "clean", "k") as build_:
+        (build_.work / "step-0.json").write_bytes(b"")
+        assert build_.record("step-0") is None
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    """A manifest may name a file whose name is not UTF-8."""
+    with Build(tmp_path / "clean", "k") as build_:
+        with ShardWriter(build_.folder, "", "00000", SCHEMA, always=True) as writer:
+            writer.write(batch("a text"))
+        build_.commit(writer.shards, {"inputs": [{"name": "odd\udcff.txt"}]}, {})
+    assert open_dataset(tmp_path / "clean").manifest["inputs"][0]["name"] == "odd\udcff.txt"
+
+
+def test_link_as_target(tmp_path: Path) -> None:
+    """Where the target is a link to a folder, the folder is replaced and the link stays."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "clean").symlink_to("elsewhere")
+    build(tmp_path / "clean", "k1", "old")
+    build(tmp_path / "clean", "k2", "new")
+    assert (tmp_path / "clean").is_symlink() and texts_of(tmp_path / "elsewhere") == ["new"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clean", "elsewhere"]
+
+
+def test_nothing_done_leaves_nothing(tmp_path: Path) -> None:
+    """A build that failed before its first task leaves no folder behind."""
+    with pytest.raises(UsageError), Build(tmp_path / "clean", "k"):
+        raise UsageError("x", "is wrong")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match="cannot be made"), Build(tmp_path / "file" / "clean", "k"):
+        pass

@@ -98,9 +98,13 @@ def _take_over(build_: Build, tasks: Mapping[str, Part]) -> None:
     known = {part["key"]: part for part in build_.previous.manifest.get("parts", [])} if build_.previous else {}
     for name, part in tasks.items():
         old = known.get(part.key)
-        if old is not None and build_.record(f"extract-{name}") is None:
+        if old is not None and build_.record(f"extract-{name}") is None and _intact(build_.target, old["shards"]):
             shards = [vars(build_.take(build_.target, Shard(**shard), name, number)) for number, shard in enumerate(old["shards"])]
             build_.finish(f"extract-{name}", {"key": part.key, "counts": old["counts"], "shards": shards})
+
+
+def _intact(folder: Path, shards: Sequence[Mapping[str, Any]]) -> bool:
+    return all(file_sha256(folder / shard["path"]) == shard["sha256"] for shard in shards)
 
 
 def _sources(arguments: Any) -> tuple[dict[str, SourceSettings], Path]:

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pipeline import bench, command
-from pipeline.commits import Build
+from pipeline.commits import Build, writing
 from pipeline.datasets import Dataset, Shard
 from pipeline.dedup.clusters import duplicates
 from pipeline.pools import pool, run_step
@@ -93,8 +93,9 @@ def _find_duplicates(build: Build, judged: Sequence[Any], rules: Rules, progress
     progress.start("duplicates", 1)
     signed = [build.folder / record["signatures"] for record in judged]
     found = duplicates(signed, rules.dedup.exact, rules.dedup.near)
-    pq.write_table(found.removed, build.folder / DUPLICATES)
-    pq.write_table(found.groups, build.folder / GROUPS)
+    for name, table in ((DUPLICATES, found.removed), (GROUPS, found.groups)):
+        with writing(build.folder / name) as file:
+            pq.write_table(table, file)
     return build.finish("duplicates", {"candidate_pairs": found.num_candidates, "hot_buckets": found.num_hot_buckets})
 
 

@@ -27,9 +27,12 @@ class Inputs:
         return "extracted" if dataset is self.extracted else dataset.folder.resolve().name
 
     def discard(self) -> None:
-        """Delete what was extracted for this run only."""
+        """Delete what was extracted for this run only, and what a run that died left of that kind."""
         if self.extracted is not None:
-            shutil.rmtree(self.extracted.folder, ignore_errors=True)
+            kind = self.extracted.folder.name.rpartition("-")[0]
+            for folder in self.extracted.folder.parent.iterdir():
+                if folder.name.startswith(f"{kind}-"):
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def open_inputs(paths: Sequence[Path], output: Path, workers: int, scheduler: str | None, progress: Progress, stage: str) -> Inputs:
@@ -63,4 +66,4 @@ def _extract(paths: Sequence[Path], output: Path, workers: int, scheduler: str |
 
     settings = extract.read_settings(bench.settings_file("extract", None))
     job = extract.resolve(extract.sources_of(paths, settings))
-    return extract.extract(job, output.parent / f".{output.name}.extracted", workers, scheduler, progress)
+    return extract.extract(job, output.parent / f".{output.name}.extracted-{job.key[:16]}", workers, scheduler, progress)

@@ -236,9 +236,9 @@ def _lines(dataset: Dataset) -> list[str]:
 
 
 def _recipe(arguments: Any) -> Recipe:
-    if bool(arguments.tokenizer) != bool(arguments.length):
+    if (arguments.tokenizer is None) != (arguments.length is None):
         raise UsageError("tokenize", "--tokenizer and --length belong together", "give both, or a --recipe")
-    if arguments.tokenizer:
+    if arguments.tokenizer is not None:
         return Recipe(base_model=arguments.tokenizer, sequence_len=arguments.length)
     return read_recipe(arguments.recipe or bench.find(DEFAULT_RECIPE))
 

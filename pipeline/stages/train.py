@@ -6,7 +6,6 @@ RUN gets the adapter, the resolved recipe, metrics.jsonl, learning curves and sa
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import bench, command
-from pipeline.commits import Build
+from pipeline.commits import Build, copy
 from pipeline.datasets import RUN, Dataset, file_sha256, open_dataset
 from pipeline.progress import Progress
 from pipeline.settings import digest, to_plain
@@ -62,8 +61,7 @@ def train(job: Job, tokens: Path, output: Path, progress: Progress) -> Dataset:
         made = sorted(path.relative_to(workshop) for path in workshop.rglob("*") if path.is_file())
         files = [path.as_posix() for path in made if path.parts[0] != CHECKPOINTS]
         for name in files:
-            (build.folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(workshop / name, build.folder / name)
+            copy(workshop / name, build.folder / name)
         about = {
             "stage": "train",
             "settings": settings_for_key(job.recipe),
