@@ -71,6 +71,14 @@ class Dataset:
             paths.append(path)
         return paths
 
+    def checked_files(self, part: str) -> list[Path]:
+        """The shard files of one part, every byte of them as it was written (Arrow and JSONL carry no checksums of their own)."""
+        paths = self.files(part)
+        for path, shard in zip(paths, (s for s in self.shards if s.part == part), strict=True):
+            if file_sha256(path) != shard.sha256:
+                raise DatasetError(str(path), "its bytes are not those that were written", "delete the dataset and build it again")
+        return paths
+
     def rows(self, part: str = KEPT) -> int:
         """Number of rows of one part."""
         return sum(shard.rows for shard in self.shards if shard.part == part)

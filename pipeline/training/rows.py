@@ -49,7 +49,7 @@ def open_rows(tokens: Path, recipe: Recipe, fingerprint: str, cache: Path) -> Ro
 
 
 def _open_split(dataset: Dataset, split: str, cache: Path) -> hf.Dataset:
-    paths = [str(path) for path in dataset.files(split)]
+    paths = [str(path) for path in dataset.checked_files(split)]
     kind = Path(paths[0]).suffix
     try:
         if kind == ".arrow":

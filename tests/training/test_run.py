@@ -13,7 +13,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from pipeline.errors import GristmillError, UsageError
+from pipeline.errors import DatasetError, GristmillError, UsageError
 from pipeline.training import curves, metrics
 from pipeline.training.recipe import Recipe, read_recipe
 from pipeline.training.run import Summary, run_training
@@ -134,6 +134,17 @@ def test_foreign_rows_are_refused(recipe: Recipe, commit: Commit, tmp_path: Path
             run(recipe, tokens, tmp_path / "out")
     with pytest.raises(UsageError, match="no rows to train on"):
         run(recipe, commit(tmp_path / "none", {"validation": rows(2)}), tmp_path / "out")
+
+
+def test_a_flipped_bit_in_the_rows_is_noticed(recipe: Recipe, commit: Commit, tmp_path: Path) -> None:
+    """Arrow has no checksums: the digest of the manifest keeps changed tokens out of a model."""
+    tokens = commit(tmp_path / "tokens", {"train": rows(2)})
+    (path,) = (tokens / "train").iterdir()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DatasetError, match="not those that were written"):
+        run(recipe, tokens, tmp_path / "out")
 
 
 def test_a_folder_begun_with_another_recipe_is_refused(recipe: Recipe, tokens: Path, tmp_path: Path) -> None:
