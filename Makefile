@@ -66,4 +66,4 @@ environment: ## make the environment with what the tests need
 	@$(PYTHON) -I pipeline/environment.py $(VENV) train dask db dev
 
 reset: ## delete what was built (never data/sources, nor the environment)
-	rm -rf data/raw data/clean data/tokens data/runs data/models $(STATE) data/.[a-z]*.partial-* $(MADE)
+	rm -rf data/raw data/clean data/tokens data/runs data/models $(STATE) data/.[a-z]*.partial-* data/.[a-z]*.extracted-*
