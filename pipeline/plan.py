@@ -30,7 +30,6 @@ from pipeline.training.recipe import Recipe, read_recipe
 UP_TO_DATE = 1_000_000_000
 """The time (seconds since 1970) that the files of an up-to-date node carry."""
 
-SOURCES = Path("data/sources")
 RAW, CLEAN, TOKENS, RUNS = Path("data/raw"), Path("data/clean"), Path("data/tokens"), Path("data/runs")
 
 

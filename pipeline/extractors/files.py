@@ -75,11 +75,6 @@ class SourceFile:
         with self.open() as stream:
             return stream.read(num_bytes)
 
-    def is_compressed(self) -> bool:
-        """Whether ``open`` would decompress; raises SourceError when the file cannot be opened."""
-        with _open_regular(self.path) as stored:
-            return _compression(stored.read(6)) is not None
-
     def locator(self, **parts: object) -> str:
         """``documents.locator`` of this file or, with ``row=17`` and the like, of a part of it."""
         return documents.locator(self.name, **parts)

@@ -168,12 +168,6 @@ def split_list(items: Sequence[Item]) -> list[list[Item]]:
     return [entry for entry in entries if entry]
 
 
-def table_name(items: Sequence[Item], dialect: Dialect) -> tuple[str, ...]:
-    """The name after ``TABLE [IF [NOT] EXISTS]``; () when there is none."""
-    cursor = _after_table(items, dialect)
-    return cursor.name()
-
-
 def _after_table(items: Sequence[Item], dialect: Dialect) -> _Cursor:
     cursor = _Cursor(items, dialect)
     while cursor.next < len(items) and not cursor.skip("TABLE"):

@@ -20,8 +20,6 @@ from pipeline.errors import UsageError
 from pipeline.models import TokenizerInfo
 from pipeline.packing.plan import Plan, alone, best_fit, shuffled
 from pipeline.packing.sequences import Chunks, Place, SequenceIndex
-from pipeline.packing.sequences import index_sequences as index_sequences  # the stage finds both ends of a row here
-from pipeline.packing.sequences import write_encoded as write_encoded
 from pipeline.packing.settings import TokenizeSettings
 from pipeline.packing.split import validation
 

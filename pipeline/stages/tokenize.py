@@ -22,6 +22,7 @@ from pipeline.errors import GristmillError, UsageError
 from pipeline.models import TokenizerInfo, load_tokenizer
 from pipeline.packing import rows as packed
 from pipeline.packing.encode import Encoded, encoder_for
+from pipeline.packing.sequences import index_sequences, write_encoded
 from pipeline.packing.settings import TokenizeSettings
 from pipeline.pools import pool, run_step
 from pipeline.progress import Progress
@@ -101,7 +102,7 @@ def encode_shard(folder: Path, name: str, task: Encoding) -> dict[str, Any]:
                     removed.write(_removed(batch, encoded))
                 yield encoded.sequences
 
-        packed.write_encoded(folder / ENCODED.format(name), sequences())
+        write_encoded(folder / ENCODED.format(name), sequences())
     return {"counts": report.to_plain(), "tokens": tokens, "shards": [vars(shard) for shard in removed.shards]}
 
 
@@ -193,7 +194,7 @@ def _encode(build_: Build, shards: Sequence[Path], settings: TokenizeSettings, r
 
 def _gather(build_: Build, num_encoded: int, job: Job, settings: TokenizeSettings, padding: Any, executor: Executor, progress: Progress) -> list[Any]:
     """Plan over the lengths of all sequences, then write the rows shard by shard."""
-    index = packed.index_sequences([(build_.folder / ENCODED.format(f"{number:05d}")).resolve() for number in range(num_encoded)])
+    index = index_sequences([(build_.folder / ENCODED.format(f"{number:05d}")).resolve() for number in range(num_encoded)])
     plans = packed.plan_splits(index, job.length, settings)
     if not len(plans["train"]):
         raise GristmillError(str(build_.target), "no document is left to learn from", "look at __removed of the clean dataset, or add sources")

@@ -44,11 +44,6 @@ class Summary:
     peak_bytes: int
     precision: Precision
 
-    @property
-    def loss_drop(self) -> float | None:
-        """By which share of itself the validation loss fell."""
-        return None if self.base_loss is None or self.final_loss is None else 1 - self.final_loss / self.base_loss
-
 
 def run_training(recipe: Recipe, tokens: Path, out: Path, model_folder: Path | str, log: Callable[[str], None]) -> Summary:
     """Train ``recipe`` on the committed dataset ``tokens`` and write into the folder ``out``; called again, it goes on where it stopped.
