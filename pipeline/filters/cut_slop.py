@@ -17,12 +17,21 @@ from pipeline.settings import internal
 
 SLOP_RULES = (
     "filters/refusals.yaml",
-    "filters/refusals_other_languages.yaml",
     "filters/self_reference.yaml",
     "filters/cutoff.yaml",
     "filters/disclaimers.yaml",
     "filters/openers.yaml",
     "filters/closers.yaml",
+    "filters/languages/de.yaml",
+    "filters/languages/es.yaml",
+    "filters/languages/fr.yaml",
+    "filters/languages/it.yaml",
+    "filters/languages/ja.yaml",
+    "filters/languages/ko.yaml",
+    "filters/languages/pt.yaml",
+    "filters/languages/ru.yaml",
+    "filters/languages/zh.yaml",
+    "filters/languages/several.yaml",
 )
 """The rule files that ``cut_slop`` and ``refusals`` share, so that a text is either cut or taken for a refusal, never both."""
 

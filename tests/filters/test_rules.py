@@ -14,7 +14,7 @@ from pipeline.filters.rules import Matcher, RuleEntry, matcher, read_rule_file, 
 from pipeline.settings import digest
 from tests.filters.conftest import ROOT, find
 
-FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "filters").glob("*.yaml"))
+FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "filters").rglob("*.yaml"))
 ENTRIES = [(file, name, entry) for file in FILES for name, entry in read_rule_file(ROOT / file).rules.items() if entry.action != "answer"]
 CASES = [(file, name, entry, text) for file, name, entry in ENTRIES for text in (*entry.examples, *entry.near_misses)]
 
