@@ -17,7 +17,7 @@ from pipeline.documents import Message, turns
 from pipeline.errors import UsageError
 from pipeline.models import TokenizerInfo, load_tokenizer
 from pipeline.packing.cut import Cuts, cut
-from pipeline.packing.literal import LiteralTokenizer, encode
+from pipeline.packing.literal import LiteralTokenizer
 from pipeline.packing.plan import spans
 from pipeline.packing.sandbox import TemplateError
 from pipeline.packing.sequences import ENCODED
@@ -102,11 +102,12 @@ class _Tokens:
 class Encoder:
     """Encodes batches of documents for rows of ``length`` tokens. Raises UsageError when tokenizer and settings do not go together."""
 
-    def __init__(self, info: TokenizerInfo, length: int, settings: TokenizeSettings) -> None:
+    def __init__(self, info: TokenizerInfo, length: int, settings: TokenizeSettings, fast: bool = False) -> None:
         if length < MIN_LENGTH:
             raise UsageError("sequence length", f"is {length}", f"take {MIN_LENGTH} tokens or more")
         self.info, self.length, self.settings = info, length, settings
         self.literal = LiteralTokenizer(info)
+        self._text_engine, self._inner_engine = self.literal.engines(fast)
         self._template_ids: dict[tuple[str, bool], tuple[np.ndarray, int]] = {}
         self._ends: frozenset[int] = frozenset()
         self.template: ChatTemplate | None = None
@@ -211,8 +212,8 @@ class Encoder:
 
     def _assemble(self, segments: _Segments, num_documents: int) -> _Tokens:
         """Put the segments together: everything that was encoded lies in one pool, and each segment is a span of it."""
-        text_ids, text_sizes = encode(self.literal.text, segments.texts)
-        inner_ids, inner_sizes = encode(self.literal.inner, segments.inner)
+        text_ids, text_sizes = self._text_engine.encode(segments.texts)
+        inner_ids, inner_sizes = self._inner_engine.encode(segments.inner)
         fixed_sizes = np.fromiter(map(len, segments.fixed), dtype=np.int64, count=len(segments.fixed))
         said = np.concatenate([text_ids, inner_ids])
         pool = np.concatenate([said, *segments.fixed]) if segments.fixed else said
@@ -278,9 +279,9 @@ class _Tally:
 
 
 @lru_cache(maxsize=2)
-def encoder_for(name: str, revision: str | None, length: int, settings: TokenizeSettings) -> Encoder:
+def encoder_for(name: str, revision: str | None, length: int, settings: TokenizeSettings, fast: bool = False) -> Encoder:
     """The encoder of a worker, built once: building it takes a second or two, and it is too large to send with every task."""
-    return Encoder(load_tokenizer(name, revision), length, settings)
+    return Encoder(load_tokenizer(name, revision), length, settings, fast)
 
 
 def _conversations(column: pa.ListArray) -> list[list[Message]]:

@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Mapping
 from functools import cached_property
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -20,12 +19,10 @@ import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
 from pipeline.models import TokenizerInfo
+from pipeline.packing.engine import Engine, Reference, fast_engine
 
 _SPACE = "\u2581"
 """SentencePiece writes a blank as this character."""
-
-_CHARS_A_CALL = 1_000_000
-"""Texts go to the tokenizer in groups of about this size: its answer takes some 50 bytes a character."""
 
 
 class LiteralTokenizer:
@@ -61,14 +58,32 @@ class LiteralTokenizer:
     @cached_property
     def text(self) -> Tokenizer:
         """Encodes a whole text literally."""
-        return Tokenizer.from_str(json.dumps(literal_definition(self.info.definition, self.controls)))
+        return Tokenizer.from_str(json.dumps(self._text_definition))
 
     @cached_property
     def inner(self) -> Tokenizer:
         """Encodes a text that follows another literally; the same object as ``text`` where that makes no difference."""
-        definition = literal_definition(self.info.definition, self.controls)
-        inner = {**definition, "normalizer": _no_prefix(definition["normalizer"]), "pre_tokenizer": _no_prefix(definition["pre_tokenizer"])}
-        return self.text if inner == definition else Tokenizer.from_str(json.dumps(inner))
+        return self.text if self._inner_definition == self._text_definition else Tokenizer.from_str(json.dumps(self._inner_definition))
+
+    def engines(self, fast: bool) -> tuple[Engine, Engine]:
+        """What encodes texts in bulk as ``text`` and ``inner`` do: the ``fast`` engine where there is one, else the tokenizers themselves."""
+        text, inner = Reference(self.text), Reference(self.inner)
+        if not fast:
+            return text, inner
+        unspelled = "".join(chr(byte) for byte in np.flatnonzero(~self._spelled_bytes[:128]))
+        return (
+            fast_engine(self._text_definition, text, unspelled) or text,
+            fast_engine(self._inner_definition, inner, unspelled) or inner,
+        )
+
+    @cached_property
+    def _text_definition(self) -> dict[str, Any]:
+        return literal_definition(self.info.definition, self.controls)
+
+    @cached_property
+    def _inner_definition(self) -> dict[str, Any]:
+        whole = self._text_definition
+        return {**whole, "normalizer": _no_prefix(whole["normalizer"]), "pre_tokenizer": _no_prefix(whole["pre_tokenizer"])}
 
     @cached_property
     def prefix_after_control(self) -> bool:
@@ -131,22 +146,6 @@ class LiteralTokenizer:
         if isinstance(model.get("unk_id"), int):
             return int(model["unk_id"])
         return self.info.id_of(model["unk_token"]) if isinstance(model.get("unk_token"), str) else None
-
-
-def encode(tokenizer: Tokenizer, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The ids of all texts one after the other (int32), and how many each has (int64[n])."""
-    flat, sizes = [np.empty(0, dtype=np.int32)], np.empty(len(texts), dtype=np.int64)
-    start = 0
-    while start < len(texts):
-        stop, chars = start + 1, len(texts[start])
-        while stop < len(texts) and chars + len(texts[stop]) <= _CHARS_A_CALL:
-            chars += len(texts[stop])
-            stop += 1
-        ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts[start:stop], add_special_tokens=False)]
-        sizes[start:stop] = [len(one) for one in ids]
-        flat.append(np.fromiter(chain.from_iterable(ids), dtype=np.int32, count=int(sizes[start:stop].sum())))
-        start = stop
-    return np.concatenate(flat), sizes
 
 
 def literal_definition(definition: Mapping[str, Any], controls: Mapping[str, int]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def alone(num_sequences: int) -> Plan:
 
 def shuffled(plan: Plan, seed: int) -> Plan:
     """The same rows in an order that only ``seed`` and the number of rows decide."""
-    order = np.argsort(_mixed(np.arange(len(plan), dtype=np.uint64), seed), kind="stable")
+    order = np.argsort(mixed(np.arange(len(plan), dtype=np.uint64), seed), kind="stable")
     sizes = np.diff(plan.offsets)[order]
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     return Plan(offsets, plan.sequences[spans(plan.offsets[:-1][order], sizes)])
@@ -114,7 +114,7 @@ def _put_rows(rooms: dict[int, list[np.ndarray]], levels: list[int], room: int, 
     rooms[room].append(rows)
 
 
-def _mixed(values: np.ndarray, seed: int) -> np.ndarray:
+def mixed(values: np.ndarray, seed: int) -> np.ndarray:
     """SplitMix64 (Steele, Lea, Flood 2014) of ``values`` (uint64): numpy's own generators may change from version to version."""
     with np.errstate(over="ignore"):
         z = values * np.uint64(0x9E3779B97F4A7C15) + np.uint64((seed * 0xD1B54A32D192ED03 + 0x9E3779B97F4A7C15) % 2**64)

@@ -5,6 +5,7 @@ Tokenizer and length come from the recipe (--recipe), or from --tokenizer and --
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -16,11 +17,12 @@ import pyarrow as pa
 
 from pipeline import bench, command
 from pipeline.commits import Build, ShardWriter
-from pipeline.datasets import Dataset, Shard, file_sha256, read_batches
+from pipeline.datasets import RUN, Dataset, Shard, file_sha256, read_batches
 from pipeline.documents import REMOVED, SCHEMA
 from pipeline.errors import GristmillError, UsageError
 from pipeline.models import TokenizerInfo, load_tokenizer
 from pipeline.packing import rows as packed
+from pipeline.packing.agreement import fast_agrees
 from pipeline.packing.encode import Encoded, encoder_for
 from pipeline.packing.sequences import index_sequences, write_encoded
 from pipeline.packing.settings import TokenizeSettings
@@ -85,11 +87,12 @@ class Encoding:
     revision: str | None
     length: int
     settings: TokenizeSettings
+    fast: bool
 
 
 def encode_shard(folder: Path, name: str, task: Encoding) -> dict[str, Any]:
     """Encode a shard into the work folder; documents that become no sequence go to ``__removed``."""
-    encoder = encoder_for(task.tokenizer, task.revision, task.length, task.settings)
+    encoder = encoder_for(task.tokenizer, task.revision, task.length, task.settings, task.fast)
     report = Report()
     tokens: dict[str, dict[str, int]] = {}
     with ShardWriter(folder, "__removed", name, REMOVED) as removed:
@@ -160,7 +163,8 @@ def tokenize(
             return build_.ready
         shards = [path for dataset in inputs.datasets for path in dataset.files()]
         with pool(workers, scheduler, len(shards)) as executor:
-            encoded = _encode(build_, shards, settings, recipe, executor, progress)
+            engine = _engine(build_, shards, job.info)
+            encoded = _encode(build_, shards, settings, recipe, engine["fast"], executor, progress)
             gathered = _gather(build_, len(encoded), job, settings, padding, executor, progress)
         report = Report()
         tokens: dict[str, dict[str, int]] = {}
@@ -181,13 +185,24 @@ def tokenize(
         }
         _check_tokens(about)
         written = [Shard(**shard) for record in [*gathered, *encoded] for shard in record["shards"]]
-        return build_.commit(written, about, {"workers": workers})
+        return build_.commit(written, about, {"workers": workers, "engine": engine["finding"]})
 
 
-def _encode(build_: Build, shards: Sequence[Path], settings: TokenizeSettings, recipe: Recipe, executor: Executor, progress: Progress) -> list[Any]:
+def _engine(build_: Build, shards: Sequence[Path], info: TokenizerInfo) -> Any:
+    """Which engine encodes: a record, so that a run that resumes need not ask again. Nothing in the output depends on it."""
+    done = build_.record("engine")
+    if done is not None or not shards:
+        return done or {"fast": False, "finding": "there was nothing to encode"}
+    fast, finding = fast_agrees(info, shards)
+    return build_.finish("engine", {"fast": fast, "finding": finding})
+
+
+def _encode(
+    build_: Build, shards: Sequence[Path], settings: TokenizeSettings, recipe: Recipe, fast: bool, executor: Executor, progress: Progress
+) -> list[Any]:
     where = Path(recipe.tokenizer_name)
     name = str(where.resolve()) if where.exists() else recipe.tokenizer_name
-    how = (name, recipe.tokenizer_revision, recipe.sequence_len, settings)
+    how = (name, recipe.tokenizer_revision, recipe.sequence_len, settings, fast)
     tasks = {f"{number:05d}": Encoding(shard.resolve(), *how) for number, shard in enumerate(shards)}
     return run_step(build_, "encode", encode_shard, tasks, executor, progress)
 
@@ -233,7 +248,7 @@ def _lines(dataset: Dataset) -> list[str]:
     cut = f"{total['documents_truncated']:,} cut off ({total['tokens_truncated']:,} tokens lost)"
     lines.append(f"longer than a row: {total['documents_split']:,} documents split, {cut}, {total['tokens_dropped']:,} tokens in removed documents")
     lines += [f"{total[name]:,} {what}" for name, what in NOTES.items() if total[name]]
-    return lines
+    return [*lines, json.loads((dataset.folder / RUN).read_text())["engine"]]
 
 
 def _recipe(arguments: Any) -> Recipe:

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.models import load_tokenizer
-from pipeline.packing.literal import LiteralTokenizer, encode
+from pipeline.packing.engine import Reference
+from pipeline.packing.literal import LiteralTokenizer
 from tests.packing.conftest import CONTROLS, TOKENIZERS, WORDS, MakeInfo
 
 GOLD = Path(__file__).resolve().parents[3] / "shared" / "gold"
@@ -30,7 +31,7 @@ def literal(request: pytest.FixtureRequest, make_info: MakeInfo) -> LiteralToken
 def test_no_text_becomes_a_control_token(literal: LiteralTokenizer, text: str) -> None:
     """Whatever control tokens a text spells, none comes out, at its start or inside."""
     for tokenizer in (literal.text, literal.inner):
-        ids, _ = encode(tokenizer, [text])
+        ids, _ = Reference(tokenizer).encode([text])
         assert not literal.is_control[ids].any()
 
 
@@ -111,25 +112,13 @@ def test_tokenizers_with_every_byte_lose_none(make_info: MakeInfo) -> None:
         assert LiteralTokenizer(make_info(name)).count_lost_bytes(pa.array(["\x16\x04"], pa.large_string())).tolist() == [0]
 
 
-def test_many_texts_are_one_long_array(make_info: MakeInfo) -> None:
-    """The ids of several texts follow each other, with their sizes; no text at all is fine."""
-    literal = LiteralTokenizer(make_info())
-    texts = ["The capital", "", "of France" * 50]
-    ids, sizes = encode(literal.text, texts)
-    alone = [literal.text.encode(text).ids for text in texts]
-    assert sizes.tolist() == [len(one) for one in alone]
-    assert ids.tolist() == [token for one in alone for token in one]
-    assert [array.tolist() for array in encode(literal.text, [])] == [[], []]
-    assert ids.dtype == np.int32
-
-
 @pytest.mark.skipif(not GOLD.is_dir(), reason="no gold data beside the checkout")
 def test_gold_documents_hold_no_control_token(smollm2: Path) -> None:
     """The hostile documents come back whole, without a control token."""
     literal = LiteralTokenizer(load_tokenizer(str(smollm2)))
     lines = (GOLD / "hostile" / "tokens" / "docs.jsonl").read_text(encoding="utf-8").split("\n")
     texts = [json.loads(line)["text"] for line in lines if line]
-    ids, sizes = encode(literal.text, texts)
+    ids, sizes = literal.engines(True)[0].encode(texts)
     assert not literal.is_control[ids].any()
     parts = np.split(ids, np.cumsum(sizes)[:-1])
     assert [literal.info.tokenizer.decode(part.tolist(), skip_special_tokens=False) for part in parts] == texts
