@@ -26,7 +26,7 @@ NUM_DOCUMENTS, DOCUMENT_CHARS = 1_000, 1_000
 NUM_SHARDS, FIRST_TEXTS = 16, 4_000
 """The documents come from so many shards at most, spread over all of them, and from the first texts of each."""
 
-EXCERPT_CHARS, MAX_EXCERPTS = 60, 10_000
+EXCERPT_CHARS, MAX_EXCERPTS = 60, 4_000
 """How much is compared on either side of a delicate place, and how many such places of the first shard."""
 
 _DELICATE = (

@@ -67,14 +67,12 @@ class LiteralTokenizer:
 
     def engines(self, fast: bool) -> tuple[Engine, Engine]:
         """What encodes texts in bulk as ``text`` and ``inner`` do: the ``fast`` engine where there is one, else the tokenizers themselves."""
-        text, inner = Reference(self.text), Reference(self.inner)
-        if not fast:
-            return text, inner
-        unspelled = "".join(chr(byte) for byte in np.flatnonzero(~self._spelled_bytes[:128]))
-        return (
-            fast_engine(self._text_definition, text, unspelled) or text,
-            fast_engine(self._inner_definition, inner, unspelled) or inner,
-        )
+        engine = self._engine(self._text_definition, self.text, fast)
+        return engine, engine if self.inner is self.text else self._engine(self._inner_definition, self.inner, fast)
+
+    def _engine(self, definition: Mapping[str, Any], tokenizer: Tokenizer, fast: bool) -> Engine:
+        reference = Reference(tokenizer)
+        return (fast_engine(definition, reference, _characters(np.flatnonzero(~self._spelled_bytes))) if fast else None) or reference
 
     @cached_property
     def _text_definition(self) -> dict[str, Any]:
@@ -111,8 +109,8 @@ class LiteralTokenizer:
         _, offsets, data = texts.buffers()
         ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
         content = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]] if data is not None else np.empty(0, np.uint8)
-        lost_before = np.concatenate([[0], np.cumsum(~spelled[content])])
-        return np.diff(lost_before[ends - ends[0]])
+        lost = np.flatnonzero(~spelled[content])
+        return np.diff(np.searchsorted(lost, ends - ends[0]))
 
     @cached_property
     def _spelled_bytes(self) -> np.ndarray:
@@ -176,6 +174,17 @@ def literal_definition(definition: Mapping[str, Any], controls: Mapping[str, int
 def _touches(merge: Any, controls: Mapping[str, int]) -> bool:
     left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
     return left in controls or right in controls or left + right in controls
+
+
+def _characters(first_bytes: np.ndarray) -> str:
+    """The inside of a character class: all characters whose UTF-8 begins with one of the bytes."""
+    ranges = []
+    for byte in first_bytes.tolist():
+        mask, num_more = next((mask, n) for n, mask in ((0, 0x7F), (1, 0x1F), (2, 0x0F), (3, 0x07)) if n == 3 or byte < (0x80, 0xE0, 0xF0)[n])
+        first = (byte & mask) << 6 * num_more
+        if byte < 0x80 or 0xC2 <= byte <= 0xF4:
+            ranges.append(rf"\U{first:08x}-\U{min(first + (1 << 6 * num_more) - 1, 0x10FFFF):08x}")
+    return "".join(ranges)
 
 
 def _is_byte_level(definition: Mapping[str, Any]) -> bool:
