@@ -16,25 +16,26 @@ import pyarrow.compute as pc
 from pipeline.documents import Message, turns
 from pipeline.errors import UsageError
 from pipeline.models import TokenizerInfo, load_tokenizer
-from pipeline.packing.cut import Cuts, cut
+from pipeline.packing.cut import LINE, PARAGRAPH, Cuts, cut
 from pipeline.packing.literal import LiteralTokenizer
 from pipeline.packing.plan import spans
 from pipeline.packing.sandbox import TemplateError
 from pipeline.packing.sequences import ENCODED
 from pipeline.packing.settings import TokenizeSettings
 from pipeline.packing.split import split_hashes
-from pipeline.packing.template import EVERYTHING, NOTHING, THROUGH_END, ChatTemplate
+from pipeline.packing.template import EVERYTHING, LEARNED_ROLE, NOTHING, THROUGH_END, ChatTemplate
 
 COUNTS = (
     "documents", "conversations", "control_literals", "bytes_lost", "messages_left_out", "turns_without_end",
-    "tokens", "tokens_kept", "tokens_truncated", "tokens_dropped", "learned", "learned_kept", "learned_truncated", "learned_dropped",
+    "tokens", "tokens_kept", "tokens_truncated", "tokens_dropped", "tokens_overlap",
+    "learned", "learned_kept", "learned_truncated", "learned_dropped",
     "documents_split", "documents_truncated", "sequences",
 )  # fmt: skip
 """What is counted for each source.
 
 ``control_literals``: control tokens that texts spell; ``bytes_lost``: bytes of texts that the vocabulary cannot spell;
 ``turns_without_end``: learned turns after which the template writes no end. ``tokens = tokens_kept + tokens_truncated +
-tokens_dropped``, and the same for ``learned`` ones.
+tokens_dropped``, and the same for ``learned`` ones; ``tokens_overlap`` are kept ones that stand once more as the context of a next piece.
 """
 
 MIN_LENGTH = 8
@@ -149,14 +150,24 @@ class Encoder:
     def _cut(self, tokens: _Tokens, is_plain: np.ndarray, refused: dict[int, tuple[str, str]]) -> Cuts:
         """The sequences of the documents that are not refused; notes those that become none."""
         policy = np.where(is_plain, self.settings.over_long, self.settings.over_long_conversations)
-        cuts = cut(tokens.offsets, tokens.learned, self.length, policy == "split", policy == "truncate")
+        breaks = self._breaks(tokens.ids) if self.settings.split_at == "paragraph" else None
+        overlap = self.settings.overlap_tokens
+        cuts = cut(tokens.offsets, tokens.learned, self.length, policy == "split", policy == "truncate", overlap, breaks)
         sizes = np.diff(tokens.offsets)
         for row in cuts.too_long.tolist():
             refused.setdefault(row, ("too_long", f"has {sizes[row]:,} tokens; a row holds {self.length:,}"))
         for row in cuts.teaches_nothing.tolist():
             refused.setdefault(row, ("nothing_to_learn", "has no token that would be learned"))
         kept = ~np.isin(cuts.document, list(refused))
-        return replace(cuts, document=cuts.document[kept], start=cuts.start[kept], size=cuts.size[kept])
+        return replace(cuts, document=cuts.document[kept], start=cuts.start[kept], size=cuts.size[kept], context=cuts.context[kept])
+
+    def _breaks(self, ids: np.ndarray) -> np.ndarray:
+        """int8[tokens]: LINE or PARAGRAPH where one ends after a token."""
+        newlines, alone = (flags[ids] for flags in self.literal.newlines)
+        before = np.concatenate([[False], newlines[:-1] > 0]) if len(ids) else np.zeros(0, bool)
+        goes_on = np.concatenate([alone[1:], [False]]) if len(ids) else np.zeros(0, bool)
+        paragraph = (newlines > 1) | ((newlines > 0) & alone & before)
+        return np.where(goes_on | (newlines == 0), 0, np.where(paragraph, PARAGRAPH, LINE)).astype(np.int8)
 
     def _add_plain(self, segments: _Segments, batch: pa.RecordBatch, rows: np.ndarray) -> None:
         begin, end = np.array([self.info.bos_id or 0], dtype=np.int32), np.array([self.info.eos_id], dtype=np.int32)
@@ -177,24 +188,25 @@ class Encoder:
             raise UsageError(self.info.where, what, "put chat_template.jinja beside it, or take a chat model's tokenizer")
         for row, messages in zip(rows.tolist(), _conversations(batch.column("messages").take(pa.array(rows))), strict=True):
             try:
-                rendered = self.template.render(messages)
+                rendered = self.template.render(_to_learn(messages, self.settings.learn))
             except TemplateError as error:
                 refused[row] = ("template", str(error))
                 continue
             tally.add("messages_left_out", np.array([row]), np.array([rendered.num_left_out]))
             tally.add("turns_without_end", np.array([row]), np.array([rendered.num_unended]))
+            everything = self.settings.learn == "all" and all(message.train is not False for message in messages)
             at_start = after_control = True
             for part in rendered.parts:
                 if not part.text:
                     continue
                 if part.literal:
                     inner = not at_start and not (after_control and self.literal.prefix_after_control)
-                    segments.add_literal(row, part.text, inner, part.learned != NOTHING)
+                    segments.add_literal(row, part.text, inner, everything or part.learned != NOTHING)
                     after_control = False
                 else:
                     ids, through_end = self._encode_template(part.text, at_start)
                     num_learned = {NOTHING: 0, THROUGH_END: through_end, EVERYTHING: _ALL}[part.learned]
-                    segments.add_fixed(row, ids, num_learned)
+                    segments.add_fixed(row, ids, _ALL if everything else num_learned)
                     after_control = bool(len(ids)) and bool(self.literal.is_control[ids[-1]])
                 at_start = False
 
@@ -246,7 +258,7 @@ class Encoder:
         rows, first = np.arange(len(refused)), tokens.offsets[cuts.document] + cuts.start
         before = np.concatenate([[0], np.cumsum(tokens.learned)])
         wholes = {"tokens": np.diff(tokens.offsets), "learned": np.diff(before[tokens.offsets])}
-        parts = {"tokens": cuts.size, "learned": before[first + cuts.size] - before[first]}
+        parts = {"tokens": cuts.size - cuts.context, "learned": before[first + cuts.size] - before[first + cuts.context]}
         for name, whole in wholes.items():
             left = whole - np.bincount(cuts.document, weights=parts[name], minlength=len(rows)).astype(np.int64)
             tally.add(name, rows, whole)
@@ -255,6 +267,7 @@ class Encoder:
             tally.add(f"{name}_truncated", rows[~refused], left[~refused])
             if name == "tokens":
                 tally.add("documents_truncated", rows[~refused & (left > 0)])
+        tally.add("tokens_overlap", cuts.document, cuts.context)
         tally.add("sequences", cuts.document)
         tally.add("documents_split", np.flatnonzero(np.bincount(cuts.document, minlength=len(rows)) > 1))
 
@@ -284,6 +297,14 @@ def encoder_for(name: str, revision: str | None, length: int, settings: Tokenize
     return Encoder(load_tokenizer(name, revision), length, settings, fast)
 
 
+def _to_learn(messages: list[Message], learn: str) -> list[Message]:
+    """The messages with ``train`` set as the setting says, where the data does not say."""
+    if learn == "assistant":
+        return messages
+    last = max((number for number, message in enumerate(messages) if message.role == LEARNED_ROLE), default=-1)
+    return [replace(one, train=learn == "all" or number == last) if one.train is None else one for number, one in enumerate(messages)]
+
+
 def _conversations(column: pa.ListArray) -> list[list[Message]]:
     flat = column.flatten()
     fields = [flat.field(name).to_pylist() for name in ("role", "content", "train", "extra")]
@@ -296,6 +317,7 @@ def _to_batch(batch: pa.RecordBatch, tokens: _Tokens, cuts: Cuts, seed: int) -> 
     rows = pa.array(cuts.document)
     index = spans(tokens.offsets[cuts.document] + cuts.start, cuts.size)
     offsets = pa.array(np.concatenate([[0], np.cumsum(cuts.size)]).astype(np.int32))
+    learned = tokens.learned[index] & (spans(np.zeros(len(cuts.size), np.int64), cuts.size) >= np.repeat(cuts.context, cuts.size))
     ids, groups = batch.column("id").take(rows), batch.column("group").take(rows)
     columns = [
         ids,
@@ -303,6 +325,6 @@ def _to_batch(batch: pa.RecordBatch, tokens: _Tokens, cuts: Cuts, seed: int) -> 
         pa.array(split_hashes(pc.coalesce(groups, ids), seed), pa.uint64()),
         pa.array(cuts.start.astype(np.int32)),
         pa.ListArray.from_arrays(offsets, pa.array(tokens.ids[index])),
-        pa.ListArray.from_arrays(offsets, pa.array(tokens.learned[index].astype(np.uint8))),
+        pa.ListArray.from_arrays(offsets, pa.array(learned.astype(np.uint8))),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=ENCODED)

@@ -50,6 +50,14 @@ class LiteralTokenizer:
         return flags
 
     @cached_property
+    def newlines(self) -> tuple[np.ndarray, np.ndarray]:
+        """For every id: how many line feeds its text ends with (int8[vocabulary]), and whether it is nothing else (bool[vocabulary])."""
+        texts = [self.info.tokenizer.id_to_token(token_id) or "" for token_id in range(len(self.is_control))]
+        spelled = [text.replace("\u010a", "\n").replace("<0x0A>", "\n") for text in texts]  # byte-level; SentencePiece's byte fallback
+        ends = np.array([len(text) - len(text.rstrip("\n")) for text in spelled], np.int8)
+        return ends, np.array([bool(text) and not text.strip("\n") for text in spelled], bool)
+
+    @cached_property
     def control_pattern(self) -> str:
         """An RE2 pattern that finds a control token's text, the longest where several begin."""
         longest_first = sorted(self.controls, key=lambda token: (-len(token), token))

@@ -1,4 +1,4 @@
-"""Which sequences share a row: global best-fit decreasing over a histogram of lengths.
+"""Which sequences share a row: global best-fit decreasing over a histogram of lengths, or simpler ways to compare it with.
 
 Best-fit decreasing takes the sequences from long to short and puts each into the fullest row it still fits in. Sequences of one length
 are interchangeable, so all of them are placed at once: the rows with the least sufficient space take as many as they hold, then the next.
@@ -17,12 +17,15 @@ import numpy as np
 class Plan:
     """Rows of sequences: row ``r`` holds ``sequences[offsets[r]:offsets[r + 1]]``, in this order.
 
-    offsets    int64[rows + 1]
-    sequences  int64[sequences]  indices of sequences, each once
+    offsets      int64[rows + 1]
+    sequences    int64[pieces]  indices of sequences, each once unless ``wrapped`` cuts it
+    start, size  int32[pieces]  the tokens of the sequence that stand there: all of it, unless it is cut
     """
 
     offsets: np.ndarray
     sequences: np.ndarray
+    start: np.ndarray
+    size: np.ndarray
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -30,32 +33,78 @@ class Plan:
     def rows(self, start: int, stop: int) -> Plan:
         """The plan of rows ``start`` to ``stop`` alone."""
         offsets = self.offsets[start : min(stop, len(self)) + 1]
-        return Plan(offsets - offsets[0], self.sequences[offsets[0] : offsets[-1]])
+        part = slice(offsets[0], offsets[-1])
+        return Plan(offsets - offsets[0], self.sequences[part], self.start[part], self.size[part])
+
+    def of(self, sequences: np.ndarray) -> Plan:
+        """The same rows, with ``sequences[i]`` in place of sequence ``i``."""
+        return Plan(self.offsets, sequences[self.sequences], self.start, self.size)
 
 
 def best_fit(lengths: np.ndarray, capacity: int) -> Plan:
     """Pack sequences of ``lengths`` (int[n], 1 to ``capacity`` tokens; else ValueError) into rows of at most ``capacity`` tokens."""
-    if len(lengths) and (lengths.min() < 1 or lengths.max() > capacity):
-        raise ValueError(f"lengths must lie between 1 and {capacity}, not {lengths.min()} to {lengths.max()}")
+    _check(lengths, capacity)
     small = np.asarray(lengths, dtype=np.uint16 if capacity < 2**16 else np.uint32)  # 16 bits sort by radix
     order = np.argsort(small, kind="stable")[::-1]
     row_of, num_rows = _place(np.bincount(small, minlength=capacity + 1), capacity)
     by_row = np.argsort(row_of, kind="stable")
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(row_of, minlength=num_rows))])
-    return Plan(offsets.astype(np.int64), order[by_row].astype(np.int64))
+    return _whole(np.bincount(row_of, minlength=num_rows), order[by_row].astype(np.int64), lengths)
 
 
-def alone(num_sequences: int) -> Plan:
-    """A row for each sequence."""
-    return Plan(np.arange(num_sequences + 1, dtype=np.int64), np.arange(num_sequences, dtype=np.int64))
+def sequential(lengths: np.ndarray, capacity: int) -> Plan:
+    """Fill each row with the sequences that come next, as many as fit. Raises ValueError as ``best_fit`` does."""
+    _check(lengths, capacity)
+    ends = np.cumsum(lengths, dtype=np.int64)
+    counts, first = [], 0
+    while first < len(ends):
+        stop = int(np.searchsorted(ends, ends[first] - lengths[first] + capacity, side="right"))
+        counts.append(stop - first)
+        first = stop
+    return _whole(np.array(counts, np.int64), np.arange(len(ends), dtype=np.int64), lengths)
+
+
+def wrapped(lengths: np.ndarray, capacity: int) -> Plan:
+    """Write all sequences one after the other and cut every ``capacity`` tokens: no row but the last has room left, but sequences are cut."""
+    ends = np.cumsum(lengths, dtype=np.int64)
+    total = int(ends[-1]) if len(ends) else 0
+    edges = np.union1d(np.arange(0, total, capacity), np.concatenate([[0], ends])) if total else np.zeros(1, np.int64)
+    begins, stops = edges[:-1], edges[1:]
+    sequences = np.searchsorted(ends, begins, side="right").astype(np.int64)
+    start = (begins - (ends - lengths)[sequences]).astype(np.int32)
+    counts = np.bincount(begins // capacity, minlength=-(-total // capacity))
+    return Plan(_offsets(counts), sequences, start, (stops - begins).astype(np.int32))
+
+
+def alone(lengths: np.ndarray, capacity: int) -> Plan:
+    """A row for each sequence. Raises ValueError as ``best_fit`` does."""
+    _check(lengths, capacity)
+    return _whole(np.ones(len(lengths), np.int64), np.arange(len(lengths), dtype=np.int64), lengths)
+
+
+PACKERS = {"best_fit": best_fit, "sequential": sequential, "wrapped": wrapped, "none": alone}
+"""By the name that ``pack`` in ``stages/tokenize.yaml`` uses."""
 
 
 def shuffled(plan: Plan, seed: int) -> Plan:
     """The same rows in an order that only ``seed`` and the number of rows decide."""
     order = np.argsort(mixed(np.arange(len(plan), dtype=np.uint64), seed), kind="stable")
-    sizes = np.diff(plan.offsets)[order]
-    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    return Plan(offsets, plan.sequences[spans(plan.offsets[:-1][order], sizes)])
+    counts = np.diff(plan.offsets)[order]
+    pieces = spans(plan.offsets[:-1][order], counts)
+    return Plan(_offsets(counts), plan.sequences[pieces], plan.start[pieces], plan.size[pieces])
+
+
+def _check(lengths: np.ndarray, capacity: int) -> None:
+    if len(lengths) and (lengths.min() < 1 or lengths.max() > capacity):
+        raise ValueError(f"lengths must lie between 1 and {capacity}, not {lengths.min()} to {lengths.max()}")
+
+
+def _whole(counts: np.ndarray, sequences: np.ndarray, lengths: np.ndarray) -> Plan:
+    """A plan of uncut sequences; ``counts``: how many each row holds."""
+    return Plan(_offsets(counts), sequences, np.zeros(len(sequences), np.int32), np.asarray(lengths)[sequences].astype(np.int32))
+
+
+def _offsets(counts: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def spans(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -18,10 +18,11 @@ import pyarrow.parquet as pq
 from pipeline.commits import writing
 from pipeline.errors import UsageError
 from pipeline.models import TokenizerInfo
-from pipeline.packing.plan import Plan, alone, best_fit, shuffled
+from pipeline.packing import mix
+from pipeline.packing.plan import PACKERS, Plan, shuffled
 from pipeline.packing.sequences import Chunks, Place, SequenceIndex
 from pipeline.packing.settings import TokenizeSettings
-from pipeline.packing.split import validation
+from pipeline.packing.split import SPLITS, TRAIN, assign
 
 IGNORED = -100
 """The label of a token that is not learned, as PyTorch's cross entropy spells it."""
@@ -45,8 +46,10 @@ to the row's length. ``pieces``: for each sequence the document, and which of it
 (nothing of it is learned, nothing else attends to it) with a null ``id``.
 """
 
-SPLITS = ("train", "validation")
-ROW_COUNTS = ("rows", "sequences", "tokens", "learned", "padding")
+LEFT_OUT = pa.schema([("id", pa.string()), ("source", pa.string()), ("start", pa.int32()), ("end", pa.int32())])
+"""Tokens ``start`` to ``end`` of a document that no training row holds, because its source is to be mixed in less often than once."""
+
+ROW_COUNTS = ("rows", "sequences", "tokens", "learned", "padding", "tokens_unlearned")
 _PAD = -1
 _TOKENS_A_BATCH = 1_000_000
 
@@ -66,17 +69,18 @@ class ShardTask:
 
     chunks         the chunks it reads
     num_sequences  int64[rows]       how many sequences each row holds
-    chunk, row     int32[sequences]  where each lies: index into ``chunks`` (-1: padding), row there
-    length         int32[sequences]  number of tokens
     pad_token      the token that padding is made of
+    chunk, row     int32[sequences]  where each lies: index into ``chunks`` (-1: padding), row there
+    start, length  int32[sequences]  its first token that stands here, and number of tokens
     """
 
     chunks: tuple[Place, ...]
     num_sequences: np.ndarray
+    pad_token: int
     chunk: np.ndarray
     row: np.ndarray
+    start: np.ndarray
     length: np.ndarray
-    pad_token: int = 0
 
 
 def padding_for(info: TokenizerInfo, length: int, settings: TokenizeSettings) -> Padding | None:
@@ -94,15 +98,43 @@ def padding_for(info: TokenizerInfo, length: int, settings: TokenizeSettings) ->
     return Padding(token, settings.padding_side, length)
 
 
-def plan_splits(index: SequenceIndex, length: int, settings: TokenizeSettings) -> dict[str, Plan]:
-    """For each of SPLITS the rows of at most ``length`` tokens, in their final order; the plans' sequences are those of the index."""
-    for_validation = validation(index.split_hash, settings.validation_share)
+@dataclass(frozen=True)
+class Mix:
+    """What the mixing of sources does: how often the training sequences of each source stand in the rows (``times``), and which are left out.
+
+    left_out  int64[]  indices of the sequences that no row holds
+    repeated  tokens of each source beyond its first copies
+    """
+
+    times: dict[str, float]
+    left_out: np.ndarray
+    repeated: dict[str, int]
+
+
+def plan_splits(index: SequenceIndex, length: int, settings: TokenizeSettings) -> tuple[dict[str, Plan], Mix]:
+    """For each of SPLITS the rows of at most ``length`` tokens, in their final order, and what mixing did to the training split.
+
+    The plans' sequences are those of the index. Raises UsageError when ``epochs`` or ``ratio`` do not fit the sources.
+    """
+    split_of = assign(index.split_hash, index.source, {"validation": settings.validation_share, "test": settings.test_share})
+    copies, mixed = _mix(index, np.flatnonzero(split_of == TRAIN), settings)
     plans = {}
-    for name, chosen in zip(SPLITS, (~for_validation, for_validation), strict=True):
-        sequences = np.flatnonzero(chosen)
-        plan = best_fit(index.length[sequences], length) if settings.pack == "best_fit" else alone(len(sequences))
-        plans[name] = shuffled(Plan(plan.offsets, sequences[plan.sequences]), settings.seed)
-    return plans
+    for split, name in enumerate(SPLITS):
+        chosen = np.repeat(np.arange(len(index)), np.where(split_of == split, copies, 0))
+        plan = PACKERS[settings.pack](index.length[chosen], length).of(chosen)
+        plans[name] = shuffled(plan, settings.seed)
+    return plans, mixed
+
+
+def _mix(index: SequenceIndex, train: np.ndarray, settings: TokenizeSettings) -> tuple[np.ndarray, Mix]:
+    """How often each sequence is taken (int64[n]); those of the other splits once."""
+    copies, sizes = np.ones(len(index), np.int64), index.length[train].astype(np.int64)
+    tokens = np.bincount(index.source[train], sizes, len(index.sources)).astype(np.int64)
+    often = mix.times(index.sources, tokens, settings.epochs, settings.ratio)
+    copies[train] = mix.copies(index.split_hash[train], index.source[train], often, settings.seed)
+    more = np.bincount(index.source[train], sizes * np.maximum(copies[train] - 1, 0), len(index.sources)).astype(np.int64)
+    named = (dict(zip(index.sources, values, strict=True)) for values in (often.round(6).tolist(), more.tolist()))
+    return copies, Mix(next(named), train[copies[train] == 0], next(named))
 
 
 def shard_tasks(index: SequenceIndex, plan: Plan, rows_per_shard: int, padding: Padding | None) -> Iterator[ShardTask]:
@@ -111,7 +143,7 @@ def shard_tasks(index: SequenceIndex, plan: Plan, rows_per_shard: int, padding: 
         part = plan.rows(start, start + rows_per_shard)
         used, chunk = np.unique(index.chunk[part.sequences], return_inverse=True)
         places = tuple(index.chunks[one] for one in used.tolist())
-        task = ShardTask(places, np.diff(part.offsets), chunk.astype(np.int32), index.row[part.sequences], index.length[part.sequences])
+        task = ShardTask(places, np.diff(part.offsets), 0, chunk.astype(np.int32), index.row[part.sequences], part.start, part.size)
         yield _padded(task, padding) if padding else task
 
 
@@ -124,26 +156,51 @@ def gather(task: ShardTask) -> Iterator[pa.RecordBatch]:
     while start < len(task.num_sequences):
         stop = max(start + 1, int(np.searchsorted(tokens, tokens[start] + _TOKENS_A_BATCH, side="right")) - 1)
         part = slice(first[start], first[stop])
-        chunk, row, length = task.chunk[part], task.row[part], task.length[part]
-        yield _rows(chunks, ShardTask((), task.num_sequences[start:stop], chunk, row, length, task.pad_token))
+        columns = (column[part] for column in (task.chunk, task.row, task.start, task.length))
+        yield _rows(chunks, ShardTask((), task.num_sequences[start:stop], task.pad_token, *columns))
         start = stop
+
+
+def left_out(index: SequenceIndex, sequences: np.ndarray) -> Iterator[pa.RecordBatch]:
+    """Which documents, or pieces of them, the given sequences (int64[], ascending) are, in batches (schema LEFT_OUT)."""
+    chunks = Chunks(index.chunks)
+    chunk_of = index.chunk[sequences]
+    for number in np.unique(chunk_of).tolist():
+        mine = sequences[chunk_of == number]
+        rows = pa.array(index.row[mine])
+        start, size = chunks[number].start[index.row[mine]], index.length[mine]
+        source = pa.array(index.sources, pa.string()).take(pa.array(index.source[mine]))
+        yield pa.RecordBatch.from_arrays([chunks[number].document.take(rows), source, pa.array(start), pa.array(start + size)], schema=LEFT_OUT)
 
 
 def write_rows(path: Path, batches: Iterable[pa.RecordBatch], format: str) -> dict[str, int]:
     """Write rows (schema ROWS) as one shard, whole or not at all; gives ROW_COUNTS.
 
     ``arrow`` is Arrow's stream format, which ``datasets.Dataset.from_file`` reads; ``parquet`` has page checksums. ``learned`` counts
-    labels, so it lacks the first token of each sequence; ``tokens`` lacks the padding.
+    labels, so it lacks the first token of each sequence; ``tokens`` lacks the padding. A row of which nothing would be learned, as
+    ``wrapped`` can make of a long question, is left out; ``tokens_unlearned`` says how much that was.
     """
     counts = dict.fromkeys(ROW_COUNTS, 0)
     with writing(path) as file:
         writer = _WRITERS[format](file)
         for batch in batches:
+            teaches = _teaches(batch)
+            if not teaches.all():
+                counts["tokens_unlearned"] += count_rows(batch.filter(pa.array(~teaches)))["tokens"]
+                batch = batch.filter(pa.array(teaches))
             writer.write_batch(batch)
             for name, number in count_rows(batch).items():
                 counts[name] += number
         writer.close()
     return counts
+
+
+def _teaches(batch: pa.RecordBatch) -> np.ndarray:
+    """bool[rows]: whether something of each row is learned."""
+    labels = batch.column("labels")
+    learned = np.concatenate([[0], np.cumsum(labels.values.to_numpy() != IGNORED)])
+    teaches: np.ndarray = np.diff(learned[labels.offsets.to_numpy()]) > 0
+    return teaches
 
 
 def count_rows(batch: pa.RecordBatch) -> dict[str, int]:
@@ -165,13 +222,13 @@ def _padded(task: ShardTask, padding: Padding) -> ShardTask:
     columns = [
         np.stack([task.chunk, np.full_like(task.chunk, _PAD)], axis=1),
         np.stack([task.row, np.zeros_like(task.row)], axis=1),
+        np.stack([task.start, np.zeros_like(task.start)], axis=1),
         np.stack([task.length, padding.length - task.length], axis=1),
     ]
     if padding.side == "left":
         columns = [column[:, ::-1] for column in columns]
-    there = columns[2] > 0
-    chunk, row, length = (column[there] for column in columns)
-    return ShardTask(task.chunks, there.sum(axis=1), chunk, row, length, padding.token)
+    there = columns[-1] > 0
+    return ShardTask(task.chunks, there.sum(axis=1), padding.token, *(column[there] for column in columns))
 
 
 def _rows(chunks: Chunks, task: ShardTask) -> pa.RecordBatch:
@@ -180,14 +237,14 @@ def _rows(chunks: Chunks, task: ShardTask) -> pa.RecordBatch:
     total = int(ends[-1])
     ids, learned = np.full(total, task.pad_token, dtype=np.int32), np.zeros(total, dtype=np.uint8)
     starts = np.zeros(len(begins), dtype=np.int32)
-    places = zip(task.chunk.tolist(), task.row.tolist(), begins.tolist(), ends.tolist(), strict=True)
-    for number, (one, row, begin, end) in enumerate(places):
+    places = zip(task.chunk.tolist(), task.row.tolist(), task.start.tolist(), begins.tolist(), ends.tolist(), strict=True)
+    for number, (one, row, first, begin, end) in enumerate(places):
         if one != _PAD:
             chunk = chunks[one]
-            offset = int(chunk.offsets[row])
+            offset = int(chunk.offsets[row]) + first
             ids[begin:end] = chunk.ids[offset : offset + end - begin]
             learned[begin:end] = chunk.learned[offset : offset + end - begin]
-            starts[number] = chunk.start[row]
+            starts[number] = chunk.start[row] + first
     labels = np.where(learned, ids, np.int32(IGNORED))
     labels[begins] = IGNORED
     positions = (np.arange(total) - np.repeat(begins, task.length)).astype(np.int32)

@@ -44,6 +44,7 @@ class SequenceIndex:
     chunk, row  int32[n]   the chunk of each sequence, and its row there
     length      int32[n]   number of tokens
     split_hash  uint64[n]
+    source      int32[n]   index into ``sources``, which are sorted
     """
 
     chunks: tuple[Place, ...]
@@ -51,6 +52,8 @@ class SequenceIndex:
     row: np.ndarray
     length: np.ndarray
     split_hash: np.ndarray
+    source: np.ndarray
+    sources: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.length)
@@ -74,7 +77,9 @@ def write_encoded(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
 def index_sequences(paths: Sequence[Path]) -> SequenceIndex:
     """Find the sequences of all encoded files, in the order of ``paths``; raises DatasetError for a damaged file."""
     chunks: list[Place] = []
+    known: dict[str, int] = {}
     lengths, hashes = [np.empty(0, np.int32)], [np.empty(0, np.uint64)]
+    codes = [np.empty(0, np.int32)]
     for path in paths:
         with open_encoded(path) as reader:
             for number in range(reader.num_record_batches):
@@ -82,10 +87,16 @@ def index_sequences(paths: Sequence[Path]) -> SequenceIndex:
                 chunks.append((path, number))
                 lengths.append(np.diff(batch.column("input_ids").offsets.to_numpy()))
                 hashes.append(batch.column("split_hash").to_numpy().copy())
+                named = batch.column("source").dictionary_encode()
+                code = np.array([known.setdefault(name, len(known)) for name in named.dictionary.to_pylist()], np.int32)
+                codes.append(code[named.indices.to_numpy()])
     sizes = [len(one) for one in lengths[1:]]
     rows = np.concatenate([np.empty(0, np.int32), *(np.arange(size, dtype=np.int32) for size in sizes)])
     chunk = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
-    return SequenceIndex(tuple(chunks), chunk, rows, np.concatenate(lengths), np.concatenate(hashes))
+    names = sorted(known)
+    rank = np.array([names.index(name) for name in known], np.int32)
+    source = rank[np.concatenate(codes)]
+    return SequenceIndex(tuple(chunks), chunk, rows, np.concatenate(lengths), np.concatenate(hashes), source, tuple(names))
 
 
 def open_encoded(path: Path) -> Any:

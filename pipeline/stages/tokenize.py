@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline import bench, command
@@ -24,7 +25,7 @@ from pipeline.models import TokenizerInfo, load_tokenizer
 from pipeline.packing import rows as packed
 from pipeline.packing.agreement import fast_agrees
 from pipeline.packing.encode import Encoded, encoder_for
-from pipeline.packing.sequences import index_sequences, write_encoded
+from pipeline.packing.sequences import SequenceIndex, index_sequences, write_encoded
 from pipeline.packing.settings import TokenizeSettings
 from pipeline.pools import pool, run_step
 from pipeline.progress import Progress
@@ -165,7 +166,7 @@ def tokenize(
         with pool(workers, scheduler, len(shards)) as executor:
             engine = _engine(build_, shards, job.info)
             encoded = _encode(build_, shards, settings, recipe, engine["fast"], executor, progress)
-            gathered = _gather(build_, len(encoded), job, settings, padding, executor, progress)
+            gathered, mixed = _gather(build_, len(encoded), job, settings, padding, executor, progress)
         report = Report()
         tokens: dict[str, dict[str, int]] = {}
         for record in encoded:
@@ -178,13 +179,14 @@ def tokenize(
             "inputs": list(job.inputs),
             "counts": report.to_plain(),
             "tokens": dict(sorted(tokens.items())),
+            "mix": mixed["figures"],
             "splits": _figures(gathered, job.length),
             "tokenizer": {"name": job.info.name, "fingerprint": job.info.fingerprint},
             "sequence_len": job.length,
             "file_format": settings.format,
         }
         _check_tokens(about)
-        written = [Shard(**shard) for record in [*gathered, *encoded] for shard in record["shards"]]
+        written = [Shard(**shard) for record in [*gathered, *encoded, mixed] for shard in record["shards"]]
         return build_.commit(written, about, {"workers": workers, "engine": engine["finding"]})
 
 
@@ -207,10 +209,12 @@ def _encode(
     return run_step(build_, "encode", encode_shard, tasks, executor, progress)
 
 
-def _gather(build_: Build, num_encoded: int, job: Job, settings: TokenizeSettings, padding: Any, executor: Executor, progress: Progress) -> list[Any]:
-    """Plan over the lengths of all sequences, then write the rows shard by shard."""
+def _gather(
+    build_: Build, num_encoded: int, job: Job, settings: TokenizeSettings, padding: Any, executor: Executor, progress: Progress
+) -> tuple[list[Any], Any]:
+    """Plan over the lengths of all sequences, then write the rows shard by shard; what was written, and what mixing the sources did."""
     index = index_sequences([(build_.folder / ENCODED.format(f"{number:05d}")).resolve() for number in range(num_encoded)])
-    plans = packed.plan_splits(index, job.length, settings)
+    plans, mix = packed.plan_splits(index, job.length, settings)
     if not len(plans["train"]):
         raise GristmillError(str(build_.target), "no document is left to learn from", "look at __removed of the clean dataset, or add sources")
     tasks = {
@@ -218,7 +222,21 @@ def _gather(build_: Build, num_encoded: int, job: Job, settings: TokenizeSetting
         for split, plan in plans.items()
         for number, work in enumerate(packed.shard_tasks(index, plan, settings.rows_per_shard, padding))
     }
-    return run_step(build_, "pack", gather_shard, tasks, executor, progress)
+    return run_step(build_, "pack", gather_shard, tasks, executor, progress), _leave_out(build_, index, mix)
+
+
+def _leave_out(build_: Build, index: SequenceIndex, mix: packed.Mix) -> Any:
+    """The figures of a mix, and what it leaves out as rows that say so."""
+    done = build_.record("mix")
+    if done is not None:
+        return done
+    sizes = np.bincount(index.source[mix.left_out], index.length[mix.left_out], len(index.sources)).astype(int).tolist()
+    left = dict(zip(index.sources, sizes, strict=True))
+    figures = {name: {"times": mix.times[name], "tokens_repeated": mix.repeated[name], "tokens_left_out": left[name]} for name in index.sources}
+    with ShardWriter(build_.folder, "__left_out", "mix", packed.LEFT_OUT) as writer:
+        for batch in packed.left_out(index, mix.left_out):
+            writer.write(batch)
+    return build_.finish("mix", {"figures": figures, "shards": [vars(shard) for shard in writer.shards]})
 
 
 def _figures(gathered: Sequence[Mapping[str, Any]], length: int) -> dict[str, dict[str, Any]]:
@@ -233,8 +251,9 @@ def _figures(gathered: Sequence[Mapping[str, Any]], length: int) -> dict[str, di
 
 def _check_tokens(about: Mapping[str, Any]) -> None:
     """What was kept of the documents is what stands in the rows, token for token."""
-    kept = sum(counts["tokens_kept"] for counts in about["tokens"].values())
-    written = sum(figures["tokens"] for figures in about["splits"].values())
+    kept = sum(counts["tokens_kept"] + counts["tokens_overlap"] for counts in about["tokens"].values())
+    kept += sum(counts["tokens_repeated"] - counts["tokens_left_out"] for counts in about["mix"].values())
+    written = sum(figures["tokens"] + figures["tokens_unlearned"] for figures in about["splits"].values())
     if kept != written:
         raise GristmillError("tokenize", f"{kept} tokens were kept, but {written} were written", "this is a bug; please report it")
 
@@ -247,6 +266,8 @@ def _lines(dataset: Dataset) -> list[str]:
     total = {name: sum(counts[name] for counts in dataset.manifest["tokens"].values()) for name in next(iter(dataset.manifest["tokens"].values()))}
     cut = f"{total['documents_truncated']:,} cut off ({total['tokens_truncated']:,} tokens lost)"
     lines.append(f"longer than a row: {total['documents_split']:,} documents split, {cut}, {total['tokens_dropped']:,} tokens in removed documents")
+    mixed = [f"{source} {f['times']:g} times" for source, f in dataset.manifest["mix"].items() if f["times"] != 1]
+    lines += [f"training rows hold each document of {', '.join(mixed)}; __left_out names those that none holds"] if mixed else []
     lines += [f"{total[name]:,} {what}" for name, what in NOTES.items() if total[name]]
     return [*lines, json.loads((dataset.folder / RUN).read_text())["engine"]]
 

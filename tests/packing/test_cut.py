@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.packing.cut import Cuts, cut
+from pipeline.packing.cut import LINE, PARAGRAPH, Cuts, cut
 
 documents = st.lists(st.lists(st.booleans(), max_size=40), min_size=1, max_size=12)
 
@@ -56,3 +56,28 @@ def test_truncating_can_take_the_answer() -> None:
     cuts = run([[False] * 10 + [True] * 3, [False] * 5 + [True] * 9], 8, "truncate")
     assert cuts.teaches_nothing.tolist() == [0]
     assert (cuts.document.tolist(), cuts.size.tolist()) == ([1], [8])
+
+
+@given(sizes=st.lists(st.integers(2, 200), min_size=1, max_size=8), length=st.integers(8, 30), overlap=st.integers(0, 3), seed=st.integers(0, 99))
+def test_overlap_and_breaks_keep_every_token(sizes: list[int], length: int, overlap: int, seed: int) -> None:
+    """Beyond their context, the pieces follow each other without gap; each fits a row and teaches."""
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    breaks = np.random.default_rng(seed).choice([0, 0, 0, LINE, PARAGRAPH], offsets[-1]).astype(np.int8)
+    yes = np.ones(len(sizes), dtype=bool)
+    cuts = cut(offsets, np.ones(offsets[-1], dtype=bool), length, yes, ~yes, overlap, breaks)
+    assert not len(cuts.teaches_nothing)
+    for document, size in enumerate(sizes):
+        mine = cuts.document == document
+        told = [t for a, n, c in zip(cuts.start[mine], cuts.size[mine], cuts.context[mine], strict=True) for t in range(a + c, a + n)]
+        assert told == list(range(size))
+        assert cuts.size[mine].max() <= length
+        assert set(cuts.context[mine][1:].tolist()) <= {overlap}
+
+
+def test_a_document_is_split_at_a_paragraph() -> None:
+    """The last paragraph's end in the second half of a row is where it is cut, else a line's, else the row's end."""
+    breaks = np.zeros(40, np.int8)
+    breaks[[5, 6, 12]] = (PARAGRAPH, LINE, LINE)
+    yes = np.ones(1, dtype=bool)
+    cuts = cut(np.array([0, 40]), np.ones(40, dtype=bool), 10, yes, ~yes, 0, breaks)
+    assert cuts.size.tolist() == [6, 7, 10, 10, 7]

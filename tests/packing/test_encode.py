@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -243,3 +244,49 @@ def test_a_control_token_that_slips_through_is_caught(tmp_path: Path) -> None:
     encoded = encode(load_tokenizer(str(tmp_path)), Document("", text="evil"), Document("", text="fine"), Document("", text="</s>"))
     assert (encoded.removed.tolist(), encoded.rules) == ([0], ["control_token"])
     assert [row["input_ids"] for row in encoded.sequences.to_pylist()] == [[2, 0], [1, 0]]
+
+
+LONG = (Message("user", "One?"), Message("assistant", "First."), Message("user", "Two?", train=None), Message("assistant", "Second."))
+
+
+@pytest.mark.parametrize(
+    ("learn", "said", "unsaid"),
+    [
+        ("assistant", ["First.", "Second."], ["One?", "Two?"]),
+        ("last_assistant", ["Second."], ["One?", "Two?", "First."]),
+        ("all", ["One?", "First.", "Two?", "Second.", "<|im_start|>"], []),
+    ],
+)
+def test_what_is_learned_is_a_setting(make_info: MakeInfo, learn: str, said: list[str], unsaid: list[str]) -> None:
+    """Answers only, the last answer only, or everything."""
+    info = make_info(template="chatml")
+    text = learned_text(info, encode(info, Document("c", messages=LONG), learn=learn))
+    assert [part for part in said if part not in text] == []
+    assert [part for part in unsaid if part in text] == []
+
+
+def test_a_message_says_itself_whether_it_is_learned(make_info: MakeInfo) -> None:
+    """``train`` of a message wins over the setting."""
+    info = make_info(template="chatml")
+    messages = (Message("user", "One?", train=True), Message("assistant", "First.", train=False), Message("assistant", "Second."))
+    for learn in ("assistant", "last_assistant", "all"):
+        text = learned_text(info, encode(info, Document("c", messages=messages), learn=learn))
+        assert "One?" in text
+        assert "Second." in text
+        assert "First." not in text
+
+
+def test_documents_are_split_between_paragraphs(make_info: MakeInfo) -> None:
+    """With split_at paragraph the pieces of a text are whole paragraphs where a row holds one, and overlap is context only."""
+    info = make_info()
+    text = "\n\n".join("word " * (1 + number % 2) + "end." for number in range(60))
+    rows = encode(info, Document("p", text=text), length=40, split_at="paragraph").sequences.to_pylist()
+    pieces = [info.tokenizer.decode(row["input_ids"], skip_special_tokens=False) for row in rows]
+    assert "".join(pieces) == text + "</s>"
+    assert all(piece.endswith("\n\n") for piece in pieces[:-1])
+    encoded = encode(info, Document("p", text=text), length=40, overlap_tokens=5)
+    rows = encoded.sequences.to_pylist()
+    assert all(row["learned"][:5] == [0] * 5 for row in rows[1:])
+    assert all(a["input_ids"][-5:] == b["input_ids"][:5] for a, b in pairwise(rows))
+    assert sum(sum(row["learned"]) for row in rows) == encoded.counts["s"]["learned_kept"]
+    assert encoded.counts["s"]["tokens_overlap"] == 5 * (len(rows) - 1)

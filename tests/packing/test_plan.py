@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.packing.plan import Plan, alone, best_fit, shuffled, spans
+from pipeline.packing.plan import Plan, alone, best_fit, sequential, shuffled, spans, wrapped
 
 lengths_and_capacity = st.integers(1, 60).flatmap(lambda capacity: st.tuples(st.lists(st.integers(1, capacity), max_size=200), st.just(capacity)))
 
@@ -49,12 +47,10 @@ def test_bulk_placing_is_best_fit_decreasing(given: tuple[list[int], int]) -> No
     assert sorted(capacity - tokens for tokens in used(plan, np.array(lengths, dtype=np.int64))) == rows_one_by_one(lengths, capacity)
 
 
-def test_rows_are_full_and_planning_is_fast() -> None:
-    """100,000 log-normal lengths fill rows of 2,048 to .999, in well under a microsecond a document on an idle machine."""
+def test_rows_are_full() -> None:
+    """100,000 log-normal lengths fill rows of 2,048 to .999."""
     lengths = np.clip(np.random.default_rng(0).lognormal(5.5, 1.1, 100_000).astype(np.int32), 1, 2048)
-    started = time.process_time()
     plan = best_fit(lengths, 2048)
-    assert time.process_time() - started < 1.0
     assert lengths.sum() / (len(plan) * 2048) > 0.999
 
 
@@ -76,11 +72,11 @@ def test_lengths_outside_a_row_are_refused(wrong: int) -> None:
 
 def test_the_seed_decides_the_order() -> None:
     """The same seed gives the same order on every machine, another seed another one; the rows stay what they are."""
-    plan = alone(50)
+    plan = alone(np.full(50, 2), 4)
     assert shuffled(plan, 1).sequences.tolist() == shuffled(plan, 1).sequences.tolist()
     assert shuffled(plan, 1).sequences.tolist() != shuffled(plan, 2).sequences.tolist()
     assert shuffled(plan, 0).sequences.tolist() != plan.sequences.tolist()
-    assert shuffled(alone(8), 42).sequences.tolist() == EXPECTED_ORDER
+    assert shuffled(alone(np.full(8, 2), 4), 42).sequences.tolist() == EXPECTED_ORDER
 
 
 EXPECTED_ORDER = [6, 2, 5, 1, 7, 3, 4, 0]
@@ -94,6 +90,28 @@ def test_a_part_of_a_plan_is_a_plan() -> None:
         plan.sequences[plan.offsets[row] : plan.offsets[row + 1]].tolist() for row in (1, 2)
     ]
     assert len(plan.rows(1, 99)) == len(plan) - 1
+
+
+@given(given=lengths_and_capacity)
+def test_sequential_rows_take_what_comes_next(given: tuple[list[int], int]) -> None:
+    """Sequences stay in order, and a row ends only where the next one does not fit."""
+    lengths, capacity = np.array(given[0], dtype=np.int32), given[1]
+    plan = sequential(lengths, capacity)
+    assert plan.sequences.tolist() == list(range(len(lengths)))
+    rows = used(plan, lengths)
+    assert all(0 < tokens <= capacity for tokens in rows)
+    assert all(tokens + lengths[plan.sequences[stop]] > capacity for tokens, stop in zip(rows, plan.offsets[1:-1], strict=False))
+
+
+@given(given=lengths_and_capacity)
+def test_wrapped_rows_are_full(given: tuple[list[int], int]) -> None:
+    """Every token stands once, in order, and only the last row has room."""
+    lengths, capacity = np.array(given[0], dtype=np.int32), given[1]
+    plan = wrapped(lengths, capacity)
+    rows = [int(plan.size[a:b].sum()) for a, b in zip(plan.offsets[:-1], plan.offsets[1:], strict=True)]
+    assert rows[:-1] == [capacity] * (len(rows) - 1) if rows else not len(lengths)
+    tokens = [(s, t) for s, a, n in zip(plan.sequences.tolist(), plan.start.tolist(), plan.size.tolist(), strict=True) for t in range(a, a + n)]
+    assert tokens == [(s, t) for s, length in enumerate(lengths.tolist()) for t in range(length)]
 
 
 def test_spans() -> None:

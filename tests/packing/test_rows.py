@@ -48,7 +48,7 @@ def all_rows(folder: Path, batches: list[pa.RecordBatch], padding: Padding | Non
     for path, batch in zip(paths, batches, strict=True):
         write_encoded(path, [batch.slice(0, 2), batch.slice(2)])
     index = index_sequences(paths)
-    plans = plan_splits(index, CAPACITY, chosen)
+    plans, _ = plan_splits(index, CAPACITY, chosen)
     return {
         split: [row for task in shard_tasks(index, plan, chosen.rows_per_shard, padding) for batch in gather(task) for row in batch.to_pylist()]
         for split, plan in plans.items()
@@ -115,7 +115,7 @@ def test_large_shards_come_in_batches(tmp_path: Path, monkeypatch: pytest.Monkey
     """A shard is gathered in batches of bounded size, which together are the same rows, each row whole."""
     write_encoded(tmp_path / "e", [encoded([([1] * (2 + number % 9), 0) for number in range(50)])])
     index = index_sequences([tmp_path / "e"])
-    task = next(shard_tasks(index, plan_splits(index, CAPACITY, TokenizeSettings())["train"], 1000, None))
+    task = next(shard_tasks(index, plan_splits(index, CAPACITY, TokenizeSettings())[0]["train"], 1000, None))
     whole = [row for batch in gather(task) for row in batch.to_pylist()]
     monkeypatch.setattr(packed, "_TOKENS_A_BATCH", 40)
     batches = list(gather(task))
@@ -144,11 +144,11 @@ def test_every_format_holds_the_same_rows(tmp_path: Path, format: str) -> None:
     """What was gathered is read back from each format, its counts are right, and writing twice gives the same bytes."""
     write_encoded(tmp_path / "e", [encoded([([0, 1, 1], 0), ([1] * 16, 1), ([0, 0, 1, 1], 2)])])
     index = index_sequences([tmp_path / "e"])
-    plan = plan_splits(index, CAPACITY, TokenizeSettings(validation_share=0.0))["train"]
+    plan = plan_splits(index, CAPACITY, TokenizeSettings(validation_share=0.0))[0]["train"]
     task = pickle.loads(pickle.dumps(next(shard_tasks(index, plan, 1000, None))))
     expected = [row for batch in gather(task) for row in batch.to_pylist()]
     counts = write_rows(tmp_path / "rows", gather(task), format)
-    assert counts == {"rows": 2, "sequences": 3, "tokens": 23, "learned": 2 + 15 + 2, "padding": 0}
+    assert counts == {"rows": 2, "sequences": 3, "tokens": 23, "learned": 2 + 15 + 2, "padding": 0, "tokens_unlearned": 0}
     if format == "arrow":
         table = pa.ipc.open_stream(pa.memory_map(str(tmp_path / "rows"))).read_all()
         assert table.schema.equals(ROWS)
@@ -168,9 +168,63 @@ def test_arrow_shards_open_as_datasets(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     write_encoded(tmp_path / "e", [encoded([([0, 1, 1], 0)])])
     index = index_sequences([tmp_path / "e"])
-    task = next(shard_tasks(index, plan_splits(index, CAPACITY, TokenizeSettings())["train"], 1000, None))
+    task = next(shard_tasks(index, plan_splits(index, CAPACITY, TokenizeSettings())[0]["train"], 1000, None))
     write_rows(tmp_path / "rows.arrow", gather(task), "arrow")
     assert datasets.Dataset.from_file(str(tmp_path / "rows.arrow"))[0]["labels"] == [IGNORED, 1, 2]
+
+
+@settings(max_examples=25)
+@given(masks=documents, pack=st.sampled_from(["best_fit", "sequential", "wrapped", "none"]))
+def test_every_way_of_packing_keeps_every_token(tmp_path_factory: pytest.TempPathFactory, masks: list[tuple[list[int], int]], pack: str) -> None:
+    """Tokens in are tokens in rows plus those of rows that teach nothing; every row teaches, and pieces say which tokens they are."""
+    folder = tmp_path_factory.mktemp("packed")
+    write_encoded(folder / "e", [encoded(masks)])
+    index = index_sequences([folder / "e"])
+    plans, _ = plan_splits(index, CAPACITY, TokenizeSettings(pack=pack, validation_share=0.3))
+    tokens, seen = 0, []
+    for split, plan in plans.items():
+        for number, task in enumerate(shard_tasks(index, plan, 4, None)):
+            counts = write_rows(folder / f"{split}{number}.parquet", gather(task), "parquet")
+            tokens += counts["tokens"] + counts["tokens_unlearned"]
+            for row in pq.read_table(folder / f"{split}{number}.parquet").to_pylist():
+                assert len(row["input_ids"]) <= CAPACITY
+                assert any(label != IGNORED for label in row["labels"])
+                seen += [(piece["id"], position) for piece in row["pieces"] for position in range(piece["start"], piece["end"])]
+                told = [int(piece["id"][1:]) * 100 + n - int(piece["id"][1:]) % 3 for piece in row["pieces"] for n in range(piece["start"], piece["end"])]
+                assert row["input_ids"] == told
+    assert tokens == sum(len(mask) for mask, _ in masks)
+    assert len(seen) == len(set(seen))
+    assert pack == "wrapped" or len(seen) == tokens
+
+
+def test_sources_are_mixed(tmp_path: Path) -> None:
+    """Twice is twice, half is a seeded half that takes groups whole, a ratio is kept; what is left out is named."""
+    rows = [
+        {"id": f"{source}{n}", "source": source, "split_hash": hash_of(source, n // 2), "start": 0, "input_ids": [n] * 4, "learned": [1] * 4}
+        for source in ("a", "b") for n in range(400)
+    ]
+    write_encoded(tmp_path / "e", [pa.RecordBatch.from_pylist(rows, schema=ENCODED)])
+    index = index_sequences([tmp_path / "e"])
+    plans, mix = plan_splits(index, CAPACITY, TokenizeSettings(epochs={"a": 2.0, "b": 0.5}, validation_share=0.0))
+    taken = np.bincount(plans["train"].sequences, minlength=800)
+    assert set(taken[:400].tolist()) == {2}
+    assert set(taken[400:].tolist()) == {0, 1}
+    assert 120 < taken[400:].sum() < 280
+    assert (taken[400::2] == taken[401::2]).all()
+    assert mix.repeated == {"a": 1600, "b": 0}
+    listed = [row for batch in packed.left_out(index, mix.left_out) for row in batch.to_pylist()]
+    assert [row["id"] for row in listed] == [f"b{n}" for n in range(400) if not taken[400 + n]]
+    assert listed[0]["end"] == 4
+    plans, _ = plan_splits(index, CAPACITY, TokenizeSettings(ratio={"a": 3.0, "b": 1.0}, validation_share=0.0))
+    tokens = np.bincount(index.source[plans["train"].sequences])
+    assert tokens[0] / tokens[1] == pytest.approx(3.0, rel=0.25)
+
+
+def hash_of(source: str, number: int) -> int:
+    """A hash for a group."""
+    from pipeline.packing.split import split_hashes
+
+    return int(split_hashes(pa.array([f"{source}-{number}"]), 0)[0])
 
 
 def test_nothing_gives_no_rows(tmp_path: Path) -> None:
@@ -178,7 +232,7 @@ def test_nothing_gives_no_rows(tmp_path: Path) -> None:
     assert write_encoded(tmp_path / "e", []) == 0
     index = index_sequences([tmp_path / "e"])
     assert len(index) == 0
-    assert all(not list(shard_tasks(index, plan, 10, None)) for plan in plan_splits(index, CAPACITY, TokenizeSettings()).values())
+    assert all(not list(shard_tasks(index, plan, 10, None)) for plan in plan_splits(index, CAPACITY, TokenizeSettings())[0].values())
     assert len(index_sequences([])) == 0
 
 
@@ -216,7 +270,7 @@ def test_end_to_end_rows_decode_to_their_documents(tmp_path: Path, make_info: Ma
     encoder = Encoder(info, 64, TokenizeSettings())
     write_encoded(tmp_path / "e", [encoder.encode(batch).sequences])
     index = index_sequences([tmp_path / "e"])
-    plans = plan_splits(index, 64, TokenizeSettings(validation_share=0.2))
+    plans, _ = plan_splits(index, 64, TokenizeSettings(validation_share=0.2))
     parts: dict[str, list[tuple[int, list[int]]]] = {}
     for plan in plans.values():
         for task in shard_tasks(index, plan, 4, None):
