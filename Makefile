@@ -14,7 +14,7 @@ MADE  := data/sources/python-docs
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: help extract clean tokenize train plan verify test check environment reset FORCE
+.PHONY: help extract clean tokenize train plan verify bench test check environment reset FORCE
 .DEFAULT_GOAL := help
 
 help: ## list the goals
@@ -50,6 +50,9 @@ $(MODEL)/model.safetensors: | $(MODEL)/tokenizer.json
 
 verify: | $(ENV) ## read every byte of what was built and compare it with the manifests
 	$(PY) -m pipeline verify $(wildcard data/raw/*) $(wildcard data/clean) $(wildcard data/tokens/*) $(wildcard data/runs/*)
+
+bench: environment ## measure, print tables and write docs/benchmarks.md: make bench [NAMES=filter]
+	$(PY) -m pipeline.benchmarks $(NAMES)
 
 test: environment ## run the tests
 	$(PY) -m pytest

@@ -14,6 +14,8 @@ COMMANDS = {
     "filter": ("pipeline.stages.filter", "duplicates, refusals and slop go"),
     "tokenize": ("pipeline.stages.tokenize", "documents become packed rows of tokens"),
     "train": ("pipeline.stages.train", "a QLoRA adapter is trained on them"),
+    "try": ("pipeline.inspection.try_settings", "what a change of the filter's settings would remove, keep and cut"),
+    "why": ("pipeline.inspection.why", "what each stage said about a document"),
     "verify": ("pipeline.inspection.verify", "compare every byte of a dataset with its manifest"),
 }
 

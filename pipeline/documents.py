@@ -28,20 +28,34 @@ SCHEMA = pa.schema(
 )
 """What every dataset between extraction and tokenization holds; the filter stage adds a struct ``scores`` when its settings name scores."""
 
-REMOVED = pa.schema(
-    [
-        *SCHEMA,
-        pa.field("rule", pa.string(), nullable=False),
-        ("reason", pa.string()),
-        ("message", pa.int64()),
-        ("start", pa.int64()),
-        ("end", pa.int64()),
-        ("score", pa.float64()),
-        ("duplicate_of", pa.string()),
-    ]
+SCORES = "scores"
+"""The column of scores: a struct of one value a document for each score that the settings name."""
+
+WHY = (
+    pa.field("rule", pa.string(), nullable=False),
+    pa.field("reason", pa.string()),
+    pa.field("message", pa.int64()),
+    pa.field("start", pa.int64()),
+    pa.field("end", pa.int64()),
+    pa.field("score", pa.float64()),
+    pa.field("duplicate_of", pa.string()),
 )
+"""The columns that a removed document has beside its own."""
+
+REMOVED = pa.schema([*SCHEMA, *WHY])
 """A removed document, whole, and why: ``rule`` (the filter's name in the settings, ``name.rule_id`` where it has rules), the span in
 characters of turn ``message`` (-1: the plain text), what was compared with a threshold, and the id of the document that was kept instead."""
+
+
+def scored_schema(fields: Mapping[str, pa.DataType]) -> pa.Schema:
+    """``SCHEMA`` with the struct ``scores`` of ``fields``; ``SCHEMA`` itself without any, since Parquet knows no empty struct."""
+    return SCHEMA.append(pa.field(SCORES, pa.struct(list(fields.items())))) if fields else SCHEMA
+
+
+def removed_schema(schema: pa.Schema) -> pa.Schema:
+    """The schema of removed documents that were of ``schema``."""
+    return pa.schema([*schema, *WHY])
+
 
 QUARANTINE = pa.schema(
     [

@@ -14,6 +14,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -55,22 +56,37 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
+if hasattr(yaml, "CSafeLoader"):
+
+    class _FastLoader(yaml.CSafeLoader):
+        """The same read by libyaml, for texts without aliases."""
+
+        yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
+
+
+_REFERENCE = re.compile(r"(?:^|[\s,\[{:])[*&][^\s*&]", re.M)
+"""What may be an alias or an anchor."""
+
 _BOOL, _INT, _NULL = re.compile(r"true|false"), re.compile(r"[-+]?[0-9]+"), re.compile(r"null|~|")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan")
 
 
 def read_yaml(path: Path) -> Raw:
     """The settings file at ``path``; raises SettingsError when it is missing or not plain YAML."""
+    return parse_yaml(read_settings(path), str(path))
+
+
+def read_settings(path: Path) -> str:
+    """The text of the settings file at ``path``; raises SettingsError when it is missing, too large or not UTF-8."""
     try:
         if path.stat().st_size > MAX_SETTINGS_BYTES:
             raise SettingsError([f"{path}: is larger than {MAX_SETTINGS_BYTES:,} bytes; settings are small files"])
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise SettingsError([f"{path}: is not UTF-8 (byte {error.start}); save it as UTF-8"]) from None
     except OSError as error:
         known = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
         raise SettingsError([f"{path}: {error.strerror or error}; {nearest(path.name, known)}"]) from None
-    return parse_yaml(text, str(path))
 
 
 def parse_yaml(text: str, where: str) -> Raw:
@@ -78,7 +94,7 @@ def parse_yaml(text: str, where: str) -> Raw:
     lines: dict[Key, int] = {}
     problems: list[str] = []
     try:
-        node = yaml.compose(text, _Loader)
+        node = _compose(text)
         values = _plain(node, (), lines, problems, where) if node is not None else {}
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -93,6 +109,16 @@ def parse_yaml(text: str, where: str) -> Raw:
     if not isinstance(values, dict):
         raise SettingsError([f"{where}: holds {_kind(values)}; expected keys with values"])
     return Raw(where, values, lines)
+
+
+def _compose(text: str) -> yaml.Node | None:
+    """The nodes of a YAML text: by libyaml where PyYAML has it, by PyYAML itself (some ten times slower) where not, and for what is wrong in it."""
+    if hasattr(yaml, "CSafeLoader") and not _REFERENCE.search(text):
+        try:
+            return yaml.compose(text, _FastLoader)
+        except (yaml.YAMLError, ValueError):
+            pass
+    return yaml.compose(text, _Loader)
 
 
 def _plain(node: yaml.Node, key: Key, lines: dict[Key, int], problems: list[str], where: str) -> Any:
@@ -114,7 +140,7 @@ def _plain(node: yaml.Node, key: Key, lines: dict[Key, int], problems: list[str]
             lines[here] = name_node.start_mark.line + 1
             mapping[name] = _plain(child, here, lines, problems, where)
         return mapping
-    return scalar(node.value) if getattr(node, "style", None) is None else node.value
+    return node.value if getattr(node, "style", None) else scalar(node.value)
 
 
 def scalar(text: str) -> Any:
@@ -166,6 +192,11 @@ def between(default: Any, minimum: float, maximum: float) -> Any:
     return field(default=default, metadata={"minimum": minimum, "maximum": maximum})
 
 
+@lru_cache(maxsize=256)
+def _hints(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
 class Builder:
     """Turns plain data into frozen dataclasses and collects every problem on the way."""
 
@@ -190,7 +221,7 @@ class Builder:
         if not isinstance(value, dict):
             self.problem(key, f"is {_kind(value)}; expected a mapping of {', '.join(f.name for f in dataclasses.fields(kind))}")  # type: ignore[arg-type]
             return None
-        hints = typing.get_type_hints(kind)
+        hints = _hints(typing.cast(Any, kind))
         fields = {f.name: f for f in dataclasses.fields(kind) if not f.metadata.get("internal")}  # type: ignore[arg-type]
         given: dict[str, Any] = {}
         for name, item in value.items():

@@ -14,10 +14,26 @@ PACKAGE = Path(__file__).resolve().parent.parent / "pipeline"
 
 FLOORS = [
     {"errors"},
-    {"settings", "documents", "text", "decoding", "datasets", "commits", "report", "progress", "pools", "bench", "command", "models", "summary"},
+    {
+        "settings",
+        "documents",
+        "text",
+        "spans",
+        "decoding",
+        "datasets",
+        "commits",
+        "report",
+        "progress",
+        "pools",
+        "bench",
+        "command",
+        "models",
+        "summary",
+    },
+    {"quality"},
     {"extractors", "filters", "dedup", "packing", "training", "sample"},
     {"stages"},
-    {"plan", "inspection", "stamp", "environment", "__main__"},
+    {"plan", "inspection", "benchmarks", "stamp", "environment", "__main__"},
 ]
 """Lower floors first: a module imports from its own room and from lower floors; on the second floor also from its neighbours."""
 

@@ -8,8 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
+import numpy as np
+import pyarrow as pa
+
+from pipeline.documents import Turns
 from pipeline.filters.match_view import View, collapse, fold
 from pipeline.filters.rules import Match, Matcher
 from pipeline.filters.sentences import Protected, Span, split
@@ -25,6 +30,9 @@ END_SENTENCES = 4
 
 ANSWER_CHARS = 60
 """This much text after a sentence that announces an answer makes a refused part the beginning of an answer."""
+
+MAX_REMEMBERED_CHARS = 8000
+"""The assessment of a longer text is not kept for the next filter, so that what is kept stays small."""
 
 DOCUMENT_CHARS = 4000
 """A longer plain document is not taken for a refusal."""
@@ -92,6 +100,24 @@ class _Sentence:
         return self.cut is not None and self.cut.rule.action != "cut_clause"
 
 
+def assess_pieces(view: Turns, turn_rules: Matcher, document_rules: Matcher, weak: str = "beside") -> dict[int, Assessment]:
+    """What the pieces of ``view`` are, by their row; a row that is missing is one that no rule has anything to say about.
+
+    ``weak`` as for ``assess``.
+    """
+    is_document = view.message < 0
+    rows = np.arange(len(view))
+    if weak != "always":
+        kinds = ((document_rules, rows[is_document]), (turn_rules, rows[~is_document]))
+        rows = np.sort(np.concatenate([chosen[rules.passes(view.content.take(pa.array(chosen)))] for rules, chosen in kinds]))
+    found: dict[int, Assessment] = {}
+    for row, plain, text in zip(rows.tolist(), is_document[rows].tolist(), view.content.take(pa.array(rows)).to_pylist(), strict=True):
+        told = (assess if len(text) > MAX_REMEMBERED_CHARS else _remembered)(text, document_rules if plain else turn_rules, plain, weak)
+        if told is not None:
+            found[row] = told
+    return found
+
+
 def assess(text: str, rules: Matcher, is_document: bool, weak: str = "beside") -> Assessment | None:
     """What ``text`` is, or None when no rule has anything to say.
 
@@ -122,6 +148,10 @@ def assess(text: str, rules: Matcher, is_document: bool, weak: str = "beside") -
     cuts = tuple(_cut(text, view, s, s.cut) for s in sentences if s.cut)
     nothing_left = all(s.whole or not any(c.isalnum() for c in s.text) for s in sentences)
     return _assessment("only_slop" if nothing_left else "cuts", cut[0], cut[0].cut, view, cuts)
+
+
+_remembered = lru_cache(maxsize=2048)(assess)
+"""``refusals`` asks again about most of what ``cut_slop`` has asked about in the same batch."""
 
 
 def _assessment(kind: Kind, sentence: _Sentence, match: Match | None, view: View, cuts: tuple[Cut, ...]) -> Assessment:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Self
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.documents import PLAIN, turns
-from pipeline.filters.assessment import Cut, assess
+from pipeline.filters.assessment import Cut, assess_pieces
 from pipeline.filters.edits import Replacement, apply, edit_pieces
 from pipeline.filters.rules import Rule, for_documents, matcher, read_rules
 from pipeline.filters.verdicts import Edits, Find
@@ -31,9 +32,11 @@ SLOP_RULES = (
     "filters/languages/pt.yaml",
     "filters/languages/ru.yaml",
     "filters/languages/zh.yaml",
-    "filters/languages/several.yaml",
 )
 """The rule files that ``cut_slop`` and ``refusals`` share, so that a text is either cut or taken for a refusal, never both."""
+
+OPTIONAL_RULES = ("filters/moralising.yaml",)
+"""Rule files that are off until ``more_rules`` names them."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class CutSlop:
     """
 
     rules: tuple[str, ...] = SLOP_RULES
+    more_rules: tuple[str, ...] = ()
+    """Rule files used besides ``rules``, such as ``filters/moralising.yaml``; name them under ``refusals`` too."""
     roles: tuple[str, ...] = ("assistant", PLAIN)
     """Which turns are cut; ``text`` stands for plain documents, of which stricter evidence is asked."""
     weak: Literal["never", "beside", "always"] = "beside"
@@ -53,20 +58,20 @@ class CutSlop:
 
     def resolve(self, find: Find) -> Self:
         """The same editor with its rules read in; raises SettingsError when a rule file is missing or wrong."""
-        return replace(self, found=read_rules([find(name) for name in self.rules]))
+        return replace(self, found=read_rules([find(name) for name in (*self.rules, *self.more_rules)]))
 
     def edit(self, batch: pa.RecordBatch) -> Edits:
         """The batch with slop cut from its pieces of ``roles``, and the cuts (rule: the rule's id, or ``capital``)."""
-        turn_rules, document_rules = matcher(self.found), matcher(for_documents(self.found))
+        view = turns(batch).of_roles(self.roles)
+        found = assess_pieces(view, matcher(self.found), matcher(for_documents(self.found)), self.weak)
+        rows = [row for row, told in found.items() if told.kind == "cuts"]
+        told = iter([found[row] for row in rows])
 
         def step(text: str, role: str) -> tuple[str, list[tuple[int, str, str, str]]]:
-            found = assess(text, document_rules if role == PLAIN else turn_rules, role == PLAIN, self.weak)
-            if found is None or found.kind != "cuts":
-                return text, []
-            new, cuts = apply(text, replacements(text, found.cuts))
+            new, cuts = apply(text, replacements(text, next(told).cuts))
             return (new, cuts) if new.strip() else (text, [])
 
-        return edit_pieces(batch, turns(batch).of_roles(self.roles), step)
+        return edit_pieces(batch, view.take(np.array(rows, np.int64)), step)
 
 
 def replacements(text: str, cuts: Sequence[Cut]) -> list[Replacement]:

@@ -25,12 +25,16 @@ LOOKALIKES = str.maketrans(
 )
 """Cyrillic and Greek letters that look like a Latin one, by their usual shape."""
 
-_ODD = re.compile(r"\*+(?=\S)|(?<=\S)\*+|[^\x00-\x7f]+")
+_SETTLED = (
+    r"\u00a1-\u00a7\u00a9\u00ac\u00ae\u00b0\u00b1\u00b6\u00b7\u00bf\u00d7\u00df-\u00ff\u03b1-\u03c9\u0430-\u045f\u05d0-\u05ea\u0621-\u065f\u066e-\u0674"
+    r"\u0679-\u06d3\u2190-\u21ff\u2500-\u25ff\u3002\u3041-\u3096\u30a1-\u30fa\u30fc\u4e00-\u9fff\uac00-\ud7a3\ufffd"
+)
+"""Characters that folding leaves as they are, the commonest of them, for a set of a regular expression."""
+_MISREAD = r"(?<![^\x00-\x7f])\u00e2\u20ac[\u2122\u02dc\u0153\u009d]?(?![^\x00-\x7f])"
+_ODD = re.compile(rf"\*+(?=\S)|(?<=\S)\*+|{_MISREAD}|[^\x00-\x7f{_SETTLED}]+")
 _MIXED = re.compile(r"[A-Za-z][\u0370-\u052f]|[\u0370-\u052f][A-Za-z]")
-_WORD = re.compile(r"[A-Za-z\u0370-\u052f]+")
-_LATIN, _FOREIGN = re.compile(r"[A-Za-z]"), re.compile(r"[\u0370-\u052f]")
-_SETTLED = re.compile(r"[\u00df-\u00f6\u00f8-\u00ff\u0430-\u045f\u3041-\u3096\u30a1-\u30fa\u3002\u4e00-\u9fff\uac00-\ud7a3]+")
-"""Letters that folding leaves as they are."""
+_FOREIGN_WORD = re.compile(r"(?<![A-Za-z\u0370-\u052f])[A-Za-z]*[\u0370-\u052f][A-Za-z\u0370-\u052f]*")
+_LATIN, _FOREIGN = re.compile(r"[A-Za-z]+"), re.compile(r"[\u0370-\u052f]+")
 _SPACE_RUN = re.compile(r"[^\S ]\s*| \s+")
 
 
@@ -98,9 +102,7 @@ def _fold_run(run: str) -> list[str] | None:
         return [""] * len(run)
     if run in MOJIBAKE:
         return [MOJIBAKE[run]] + [""] * (len(run) - 1)
-    if _SETTLED.fullmatch(run):
-        return None
-    folded = [fold_char(char) for char in run]
+    folded = list(map(fold_char, run))
     return None if "".join(folded) == run.lower() and len(run.lower()) == len(run) else folded
 
 
@@ -117,11 +119,10 @@ def fold_char(char: str) -> str:
 
 def _unmask(text: str) -> str:
     """Look-alikes as Latin letters, in words that mix scripts; in a mostly Latin text also in words of nothing else."""
-    mostly_latin = len(_LATIN.findall(text)) > len(_FOREIGN.findall(text))
+    mostly_latin = sum(map(len, _LATIN.findall(text))) > sum(map(len, _FOREIGN.findall(text)))
 
     def word(match: re.Match[str]) -> str:
         shown = match.group().translate(LOOKALIKES)
-        mixed = bool(_LATIN.search(match.group()))
-        return shown if shown.isascii() and (mixed or mostly_latin) else match.group()
+        return shown if shown.isascii() and (mostly_latin or _LATIN.search(match.group())) else match.group()
 
-    return _WORD.sub(word, text)
+    return _FOREIGN_WORD.sub(word, text)

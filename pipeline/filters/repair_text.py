@@ -10,29 +10,22 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import ClassVar, Self
 
-import ftfy
-import ftfy.badness
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.documents import turns
 from pipeline.filters.edits import Replacement, apply, edit_pieces
+from pipeline.filters.repair_signs import ALL, CONTROLS, INVISIBLE, LINE_ENDS, MOJIBAKE, SPACE, UNSTABLE, look, misread_letters
 from pipeline.filters.verdicts import Edits, Find
 
 MAX_DIFF_CHARS = 2000
 """A repaired line whose changed middle is longer is written down as one replacement: a finer difference would cost too much."""
 
-_WORTH_A_LOOK = r"[^\x{20}-\x{7E}\n\t]|[ \t]\n|[ \t]$|\n\n\n\n"
-"""RE2: what any repair needs; a piece without it is plain ASCII in order."""
-
 _LINE_END = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028]|\u2029")
 _CONTROL = re.compile(
     r"(?:\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\ufdd0-\ufdef\ufffe\uffff\U0001fffe\U0001ffff\U0010fffe\U0010ffff])+"
 )
-_INVISIBLE = re.compile(
-    "[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\u180e\ufeff\ufff9-\ufffb\U000e0001\U000e0020-\U000e007f]+"
-)
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\u180e\ufeff\ufff9-\ufffb\U000e0001\U000e0020-\U000e007f]+")
 _JOINS_AFTER = re.compile(
     "[\u0590-\u08ff\u0900-\u0fff\u1000-\u109f\u1780-\u18af\ua840-\ua87f\ufb1d-\ufdff\ufe70-\ufefe"
     "\u2190-\u2bff\u3030\u303d\ufe0f\u20e3\U0001f000-\U0001faff]"
@@ -41,10 +34,7 @@ _JOINS_AFTER = re.compile(
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefe]")
 _JOINERS = frozenset("\u200b\u200c\u200d\u180e")
 _DIRECTION = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_NON_ASCII = re.compile(r"[^\x00-\x7f]")
-_NON_ASCII_LINE = re.compile(r"[^\n]*[^\x00-\x7f][^\n]*")
 _UNSTABLE = re.compile(r"[\x00-\x7f]?[^\x00-\x7f]+")
-_BLANKS = re.compile(r"(?<![ \t])[ \t]+(?=\n|\Z)")
 _BLANK_LINES = re.compile(r"\n{4,}")
 _FENCE = re.compile(r"^[ \t]*(```|~~~)[^\n]*\n(?:.*?(?:^[ \t]*\1[^\n]*|\Z)|\Z)", re.M | re.S)
 
@@ -58,40 +48,47 @@ class RepairText:
 
     mojibake: bool = True
     """Text that was decoded with a wrong character set (ftfy), in lines where that shows."""
+    line_ends: bool = True
+    """Line ends as LF, paragraph separators as an empty line."""
     controls: bool = True
-    """Control characters, terminal colours, byte order marks and zero-width characters that no script or emoji needs; line ends as LF."""
+    """Control characters and terminal colours."""
+    invisible: bool = True
+    """Byte order marks, soft hyphens and zero-width characters that no script or emoji needs."""
     unicode: bool = True
     """Unicode normal form C."""
     space: bool = True
     """Blanks at the end of lines, and more than two blank lines."""
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def resolve(self, find: Find) -> Self:
         """Itself: it reads no file."""
         return self
 
     def edit(self, batch: pa.RecordBatch) -> Edits:
-        """The batch repaired, every turn of it, and the cuts (rules line_ends, controls, invisible, mojibake, unicode, space)."""
+        """The batch repaired, every turn of it, and the cuts (rule: the setting's name)."""
         view = turns(batch)
-        worth = pc.match_substring_regex(view.content, _WORTH_A_LOOK).to_numpy(zero_copy_only=False)
-        return edit_pieces(batch, view.take(np.flatnonzero(worth)), lambda text, role: self.repair(text))
+        signs = look(view.content)
+        rows = np.flatnonzero(signs)
+        seen = iter(signs[rows].tolist())
+        return edit_pieces(batch, view.take(rows), lambda text, role: self.repair(text, next(seen)))
 
-    def repair(self, text: str) -> tuple[str, list[tuple[int, str, str, str]]]:
-        """One text repaired, and its cuts as (start, before, after, rule) in the order they were made."""
+    def repair(self, text: str, signs: int = ALL) -> tuple[str, list[tuple[int, str, str, str]]]:
+        """One text repaired, and its cuts as (start, before, after, rule) in the order they were made; ``signs``: what ``look`` saw."""
         cuts: list[tuple[int, str, str, str]] = []
-        for wanted, step in (
-            (self.controls, _line_ends),
-            (self.controls, _controls),
-            (self.mojibake, _mojibake),
-            (self.controls, _invisible),
-            (self.unicode, _unicode),
-            (self.space, _blanks),
-            (self.space, _blank_lines),
+        for wanted, sign, step in (
+            (self.mojibake, MOJIBAKE, _mojibake),
+            (self.line_ends, LINE_ENDS, _line_ends),
+            (self.controls, CONTROLS, _controls),
+            (self.invisible, INVISIBLE, _invisible),
+            (self.unicode, UNSTABLE, _unicode),
+            (self.space, SPACE, _blanks),
+            (self.space, SPACE, _blank_lines),
         ):
-            found = list(step(text)) if wanted else []
+            found = list(step(text)) if wanted and signs & sign else []
             if found:
                 text, made = apply(text, found)
                 cuts += made
+                signs = ALL  # what a repair leaves may need the next one
         return text, cuts
 
 
@@ -106,13 +103,35 @@ def _controls(text: str) -> Iterator[Replacement]:
 
 
 def _mojibake(text: str) -> Iterator[Replacement]:
-    if text.isascii() or not ftfy.badness.is_bad(text):
+    misread, pairs = misread_letters()
+    if text.isascii() or not misread.search(text):
         return
+    from ftfy import TextFixerConfig, fix_encoding
+    from ftfy.badness import is_bad  # here, because most runs need none of it
+
+    careful = TextFixerConfig(replace_lossy_sequences=False, explain=False)
     code = _Code(text)
-    for match in _NON_ASCII_LINE.finditer(text):
-        line = match.group()
-        if ftfy.badness.is_bad(line) and not code.covers(match.start()):
-            yield from _differences(line, ftfy.fix_encoding(line), match.start(), "mojibake")
+    done = 0
+    for match in misread.finditer(text):
+        if match.start() < done:
+            continue
+        start, end = text.rfind("\n", 0, match.start()) + 1, text.find("\n", match.start())
+        done = end = len(text) if end < 0 else end
+        line = text[start:end]
+        if "\ufffd" not in line and pairs.search(line) and is_bad(line) and not code.covers(start):
+            hunks = list(_differences(line, fix_encoding(line, careful), start, "mojibake"))
+            if all(_plausible(text, hunk) for hunk in hunks):
+                yield from hunks
+
+
+def _plausible(text: str, hunk: Replacement) -> bool:
+    """Whether a change makes text of what was none: something visible that was misread, and a mathematical sign only within a word."""
+    before = text[hunk.start : hunk.end]
+    if not hunk.after or not before or before.isascii() or any(unicodedata.category(char) in ("Cc", "Cn", "Co") for char in hunk.after):
+        return False
+    if before[0].isalpha() or before[0] in "\u201a\u201e\u2020\u2021":
+        return True
+    return text[hunk.start - 1 : hunk.start].isalpha() or text[hunk.end : hunk.end + 1].isalpha()
 
 
 def _differences(old: str, new: str, offset: int, rule: str) -> Iterator[Replacement]:
@@ -161,13 +180,21 @@ def _unicode(text: str) -> Iterator[Replacement]:
 
 
 def _blanks(text: str) -> Iterator[Replacement]:
-    code = _Code(text)
-    for match in _BLANKS.finditer(text):
-        if not code.covers(match.start()):
-            yield Replacement(*match.span(), "", "space")
+    ends = [match.start() for blank in (" \n", "\t\n") if blank in text for match in re.finditer(blank, text)]
+    if text[-1:] in (" ", "\t"):
+        ends.append(len(text) - 1)
+    code = _Code(text) if ends else None
+    for end in sorted(ends):
+        start = end
+        while start > 0 and text[start - 1] in " \t":
+            start -= 1
+        if code and not code.covers(start):
+            yield Replacement(start, end + 1, "", "space")
 
 
 def _blank_lines(text: str) -> Iterator[Replacement]:
+    if "\n\n\n\n" not in text:
+        return
     code = _Code(text)
     for match in _BLANK_LINES.finditer(text):
         if not code.covers(match.start()):

@@ -9,16 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import ahocorasick_rs
+import numpy as np
+import pyarrow as pa
 import re2
 
 from pipeline.errors import SettingsError, nearest
 from pipeline.filters.match_view import collapse, fold, fold_char
-from pipeline.settings import Raw, build, read_yaml
+from pipeline.filters.prefilter import Prefilter, loosened
+from pipeline.settings import Raw, build, parse_yaml, read_settings
 
 Action = Literal["cut_sentence", "cut_clause", "refusal", "answer"]
 Position = Literal["first", "start", "end", "anywhere", "after_cut"]
@@ -77,6 +80,11 @@ class Rule:
     unless: str
     unless_text: str
 
+    @property
+    def alone(self) -> bool:
+        """Whether it can act without another rule."""
+        return not self.weak and self.position != "after_cut" and self.action != "answer"
+
 
 def read_rule_file(path: Path) -> RuleFile:
     """The rule file at ``path`` as it is written; raises SettingsError with every problem found in it."""
@@ -101,7 +109,13 @@ def for_documents(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
 
 
 def _read(path: Path) -> tuple[RuleFile, list[Rule]]:
-    raw = read_yaml(path)
+    return _parsed(read_settings(path), str(path))
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str, where: str) -> tuple[RuleFile, list[Rule]]:
+    """A rule file's content, understood once for all filters that use it."""
+    raw = parse_yaml(text, where)
     file = build(RuleFile, raw)
     problems: list[str] = []
     rules = [_ready(file, name, entry, raw, problems) for name, entry in file.rules.items()]
@@ -122,14 +136,15 @@ def _ready(file: RuleFile, name: str, entry: RuleEntry, raw: Raw, problems: list
     sources += [_spelled_out(pattern, file.words, lambda what: problem("patterns", what)) for pattern in entry.patterns]
     unless = [_spelled_out(pattern, file.words, lambda what: problem("unless", what)) for pattern in entry.unless]
     unless_text = [_spelled_out(pattern, file.words, lambda what: problem("unless_text", what)) for pattern in entry.unless_text]
-    for key, source in [("patterns", s) for s in sources] + [("unless", s) for s in unless] + [("unless_text", s) for s in unless_text]:
-        try:
-            matches_nothing = _compile(source).search("") is not None
-        except ValueError as error:
-            problem(key, f"{source!r} is not an RE2 pattern ({error}); mend it")
-            continue
-        if matches_nothing:
-            problem(key, f"{source!r} matches an empty text; make it say something")
+    for key, given, ready in (
+        ("patterns", entry.patterns, sources[len(entry.phrases) :]),
+        ("unless", entry.unless, unless),
+        ("unless_text", entry.unless_text, unless_text),
+    ):
+        for written, source in zip(given, ready, strict=True):
+            wrong = _wrong(written, source)
+            if wrong:
+                problem(key, f"{source!r} {wrong}")
     named = [anchor[1:-1] for anchor in entry.anchors if anchor[0:1] == "{"]
     for list_name in sorted(set(named) - set(file.anchors)):
         problem("anchors", f"{{{list_name}}} is not among the file's anchors; {nearest(list_name, file.anchors)}")
@@ -169,15 +184,60 @@ def _spelled_out(pattern: str, words: Mapping[str, str], problem: Callable[[str]
     return _ESCAPE.sub(part, pattern)
 
 
-@lru_cache(maxsize=4096)
-def _compile(source: str) -> Any:
+_NO_GROUP = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]|\\[pP]\{\^?\w+\}|\\.")
+_GROUP = re.compile(r"\([^()]*\)|\{[a-zA-Z_]\w*\}")
+_TIMES = re.compile(r"\{\d*,?\d*\}")
+_SAYS_SOMETHING = re.compile(r"[^\x00-\x1f!-/:-@\[-`{-~](?![*?])")
+
+
+def _wrong(written: str, source: str) -> str:
+    """What is wrong with a pattern (as it is ``written``, and spelled out as ``source``), or nothing."""
+    try:
+        re2.Set.SearchSet(_options()).Add(source)  # reads the pattern, which takes a fraction of the time of making it ready
+    except re2.error:
+        pass
+    else:
+        if _says_something(written):
+            return ""
+    try:
+        return "matches an empty text; make it say something" if _compile(source).search("") is not None else ""
+    except ValueError as error:
+        return f"is not an RE2 pattern ({error}); mend it"
+
+
+def _says_something(written: str) -> bool:
+    """Whether a character stands outside all groups of a pattern, which so matches no empty text."""
+    outside, inner = _TIMES.sub("*", _NO_GROUP.sub(".", written)), ""
+    while outside != inner:
+        outside, inner = _GROUP.sub("", outside), outside
+    return "|" not in outside and bool(_SAYS_SOMETHING.search(outside))
+
+
+def _options(never_capture: bool = False) -> Any:
     options = re2.Options()
     options.log_errors = False
+    options.never_capture = never_capture
+    return options
+
+
+@lru_cache(maxsize=1 << 14)
+def _compile(source: str, never_capture: bool = False) -> Any:
     try:
-        return re2.compile(source, options)
+        return re2.compile(source, _options(never_capture))
     except re2.error as error:
         detail = error.args[0] if error.args else error
         raise ValueError(detail.decode("utf-8", "replace") if isinstance(detail, bytes) else str(detail)) from None
+
+
+def _may_match(pattern: str, paragraph: bytes) -> bool:
+    """Whether a sentence of ``paragraph`` (folded, UTF-8) may match."""
+    spans = _loose(pattern).Match(re2._Anchor.UNANCHORED, paragraph, 0, len(paragraph))
+    return bool(spans[0][0] >= 0)
+
+
+@lru_cache(maxsize=1 << 14)
+def _loose(pattern: str) -> Any:
+    return _compile(loosened(pattern), never_capture=True)._regexp
 
 
 @dataclass(frozen=True)
@@ -193,17 +253,21 @@ class Matcher:
     """Rules compiled for a process; ``matcher(rules)`` keeps one for each set of rules."""
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
-        """Compile ``rules``."""
+        """Take up ``rules``; a pattern is compiled when it is first asked for."""
         self.rules = rules
-        self._patterns = [(_compile(rule.pattern), _compile(rule.unless) if rule.unless else None) for rule in rules]
         anchors: dict[str, list[int]] = {}
         for number, rule in enumerate(rules):
-            if not rule.weak and rule.position != "after_cut" and rule.action != "answer":
-                for anchor in rule.anchors:
-                    anchors.setdefault(anchor, []).append(number)
+            for anchor in rule.anchors if rule.alone else ():
+                anchors.setdefault(anchor, []).append(number)
         self._anchors = ahocorasick_rs.AhoCorasick(list(anchors) or ["\0"])
         self._anchored = list(anchors.values()) or [[]]
-        self._others = [n for n, rule in enumerate(rules) if rule.weak or rule.position == "after_cut" or rule.action == "answer"]
+        self._others = [number for number, rule in enumerate(rules) if not rule.alone]
+        alone = [rule for rule in rules if rule.alone]
+        self._prefilter = Prefilter([rule.anchors for rule in alone], [partial(_may_match, rule.pattern) for rule in alone])
+
+    def passes(self, contents: pa.LargeStringArray) -> np.ndarray:
+        """bool[n]: which pieces (large_string[n], no null) a rule that can act alone may speak about; all others ``assess`` finds nothing in."""
+        return self._prefilter.passes(contents)
 
     def touches(self, text: str) -> bool:
         """Whether a folded text holds the anchor of any rule that can act alone."""
@@ -225,11 +289,11 @@ class Matcher:
 
     def _matches(self, numbers: Sequence[int], sentence: str) -> Iterator[Match]:
         for number in numbers:
-            pattern, unless = self._patterns[number]
-            match = pattern.search(sentence)
-            if match and not (unless and unless.search(sentence)):
+            rule = self.rules[number]
+            match = _compile(rule.pattern).search(sentence)
+            if match and not (rule.unless and _compile(rule.unless).search(sentence)):
                 group = next((n for n, text in enumerate(match.groups(), 1) if text), 0)
-                yield Match(self.rules[number], *match.span(group))
+                yield Match(rule, *match.span(group))
 
 
 @lru_cache(maxsize=16)

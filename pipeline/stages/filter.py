@@ -23,8 +23,9 @@ from pipeline.pools import pool, run_step
 from pipeline.progress import Progress
 from pipeline.report import Report
 from pipeline.settings import digest, override, read_yaml
-from pipeline.stages.cleaning import DUPLICATES, GROUPS, Dropping, Judging, Rules, drop_duplicates, judge_shard, merge_counts, read_rules
+from pipeline.stages.cleaning import DUPLICATES, GROUPS, Dropping, Judging, drop_duplicates, judge_shard, merge_counts
 from pipeline.stages.inputs import Inputs, open_inputs
+from pipeline.stages.ruleset import Rules, read_rules
 from pipeline.summary import print_summary
 
 STAGE_VERSION = 1
@@ -60,6 +61,7 @@ def clean(rules: Rules, inputs: Inputs, output: Path, workers: int, scheduler: s
         if build.ready is not None:
             return build.ready
         shards = [path for dataset in inputs.datasets for path in dataset.files()]
+        rules = rules.carrying(shards)
         with pool(workers, scheduler, len(shards)) as executor:
             judged = _judge(build, shards, rules, executor, progress)
             found = _find_duplicates(build, judged, rules, progress)
@@ -101,7 +103,8 @@ def _find_duplicates(build: Build, judged: Sequence[Any], rules: Rules, progress
 
 def _drop(build: Build, judged: Sequence[Any], rules: Rules, executor: Executor, progress: Progress) -> list[Any]:
     first_rows = [0, *accumulate(record["rows"] for record in judged)]
-    tasks = {f"{number:05d}": Dropping(tuple(record["survivors"]), first_rows[number], rules.keep) for number, record in enumerate(judged)}
+    how = (rules.keep, rules.schema)
+    tasks = {f"{number:05d}": Dropping(tuple(record["survivors"]), first_rows[number], *how) for number, record in enumerate(judged)}
     return run_step(build, "drop", drop_duplicates, tasks, executor, progress)
 
 

@@ -42,7 +42,7 @@ def open_inputs(paths: Sequence[Path], output: Path, workers: int, scheduler: st
     for path in paths:
         found = [open_dataset(folder) for folder in find_datasets(path)]
         for dataset in found:
-            if dataset.manifest.get("stage") not in ("extract", "filter"):
+            if dataset.manifest.get("stage") not in ("extract", "filter", "perplexity"):
                 raise DatasetError(str(dataset.folder), f"was made by {dataset.manifest.get('stage')}", f"{stage} reads documents")
         datasets += found
         if not found:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.filters.cut_slop import CutSlop
 from pipeline.filters.edits import MAX_PER_STEP
+from pipeline.filters.repair_signs import look
 from pipeline.filters.repair_text import RepairText
-from tests.filters.conftest import chat, contents, pieces, plain, put_back
+from tests.filters.conftest import chat, contents, find, pieces, plain, put_back
 
 REPAIR = RepairText()
+CUT = CutSlop().resolve(find)
+SAYINGS = (
+    "As an AI language model, I have no opinions.",
+    "Water boils at 100 degrees.",
+    "I hope this helps!",
+    "AI 언어 모델로서 저는 의견이 없습니다.",
+)
 ODD = st.text(alphabet=st.sampled_from("ab \t\n\r\x00\x0c\x85\u2028é\u0301\u00ad\u200b\u200d\u200e\ufeffâ€™Ã©क्ष👨👩ש`~"), max_size=80)
 
 
@@ -74,11 +84,11 @@ def test_a_file_of_crlf_lines_makes_few_cuts() -> None:
 
 def test_each_repair_can_be_switched_off() -> None:
     """With everything off nothing changes; with one on, only that is repaired."""
-    text = "cafÃ© e\u0301\x00 \n"
-    off = {"mojibake": False, "controls": False, "unicode": False, "space": False}
+    text = "cafÃ© e\u0301\x00\u200b \r\n"
+    off = dict.fromkeys(("mojibake", "line_ends", "controls", "invisible", "unicode", "space"), False)
     assert contents(RepairText(**off).edit(plain(text)).batch) == [text]
     for name in off:
-        assert {row["rule"] for row in RepairText(**(off | {name: True})).edit(plain(text)).cuts.to_pylist()} == {name}
+        assert {row["rule"] for row in RepairText(**(off | {name: True})).edit(plain(text if name != "space" else "a \n")).cuts.to_pylist()} == {name}
 
 
 @given(st.lists(ODD, min_size=1, max_size=4))
@@ -95,3 +105,35 @@ def test_any_text_passes(text: str) -> None:
     batch = plain(text)
     edits = REPAIR.edit(batch)
     assert put_back(edits.batch, edits.cuts) == pieces(batch)
+
+
+@given(st.lists(st.one_of(ODD, st.sampled_from(SAYINGS)), min_size=1, max_size=4).map(" ".join))
+def test_cuts_of_both_editors_put_back_give_the_original(text: str) -> None:
+    """Through repair and cutting in a row, documents and conversations: the cuts put back, last editor first, give the original."""
+    for batch in (plain(text), chat(text)):
+        first = REPAIR.edit(batch)
+        second = CUT.edit(first.batch)
+        assert put_back(second.batch, second.cuts) == pieces(first.batch)
+        assert put_back(first.batch, first.cuts) == pieces(batch)
+
+
+@given(st.lists(st.one_of(ODD, st.text(max_size=40)), min_size=1, max_size=4))
+def test_the_look_at_the_bytes_misses_nothing(texts: list[str]) -> None:
+    """What the bulk look sees no sign in, every step together leaves alone; what it sees leads to the same text as trying all."""
+    for text, signs in zip(texts, look(pa.array(texts, pa.large_string())).tolist(), strict=True):
+        assert REPAIR.repair(text, signs)[0] == REPAIR.repair(text)[0]
+
+
+@pytest.mark.parametrize(
+    ("broken", "whole"),
+    [("Pok√©mon and pi√±ata, it‚Äôs", "Pokémon and piñata, it’s"), ("It\u00e2\u0080\u0099s", "It’s"), ("ÐŸÑ€Ð¸Ð²ÐµÑ‚", "Привет")],
+)
+def test_strong_evidence_repairs_other_character_sets(broken: str, whole: str) -> None:
+    """Mac Roman within words, Latin-1 with its control characters, Cyrillic."""
+    assert repaired(broken) == whole
+
+
+@pytest.mark.parametrize("text", ["x = √±1", "Ã \ufffd Т\ufffd", "CAFÉ\u00bb", "SOCIÉTÉ™", "Он сказал «НИИ»."])
+def test_weak_evidence_repairs_nothing(text: str) -> None:
+    """Signs of mathematics, lines whose bytes are lost already, and letters that happen to stand side by side."""
+    assert repaired(text) == text

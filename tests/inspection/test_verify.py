@@ -59,9 +59,7 @@ def test_flipped_bit_foreign_and_missing_file(dataset: Path, monkeypatch: pytest
         (["verify", "."], ".: holds no dataset; name a folder with a __manifest.json, or one above it"),
     ],
 )
-def test_mistakes(
-    arguments: list[str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_mistakes(arguments: list[str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """A user's mistake is one line and exit code 2."""
     monkeypatch.chdir(tmp_path)
     assert run(monkeypatch, *arguments) == 2
