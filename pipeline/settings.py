@@ -65,7 +65,7 @@ if hasattr(yaml, "CSafeLoader"):
 
 
 _REFERENCE = re.compile(r"(?:^|[\s,\[{:])[*&][^\s*&]", re.M)
-"""What may be an alias or an anchor."""
+"""What may be an alias or an anchor; patterns have such places too, so the parser decides."""
 
 _BOOL, _INT, _NULL = re.compile(r"true|false"), re.compile(r"[-+]?[0-9]+"), re.compile(r"null|~|")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan")
@@ -113,9 +113,10 @@ def parse_yaml(text: str, where: str) -> Raw:
 
 def _compose(text: str) -> yaml.Node | None:
     """The nodes of a YAML text: by libyaml where PyYAML has it, by PyYAML itself (some ten times slower) where not, and for what is wrong in it."""
-    if hasattr(yaml, "CSafeLoader") and not _REFERENCE.search(text):
+    if hasattr(yaml, "CSafeLoader"):
         try:
-            return yaml.compose(text, _FastLoader)
+            if not _REFERENCE.search(text) or not any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, _FastLoader)):
+                return yaml.compose(text, _FastLoader)
         except (yaml.YAMLError, ValueError):
             pass
     return yaml.compose(text, _Loader)
@@ -255,6 +256,8 @@ class Builder:
             return value
         if origin is tuple:
             items = value if isinstance(value, list) else [value]
+            if args[0] is str and all(type(item) is str for item in items):
+                return tuple(items)  # rule files hold thousands
             return tuple(self.convert(args[0], item, (*key, str(i))) for i, item in enumerate(items))
         if origin in (dict, Mapping) or origin is typing.get_origin(Mapping[str, int]):
             if not isinstance(value, dict):

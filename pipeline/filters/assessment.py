@@ -16,17 +16,8 @@ import pyarrow as pa
 
 from pipeline.documents import Turns
 from pipeline.filters.match_view import View, collapse, fold
-from pipeline.filters.rules import Match, Matcher
+from pipeline.filters.rules import END_SENTENCES, LEAD_CHARS, OPENING_CHARS, Match, Matcher
 from pipeline.filters.sentences import Protected, Span, split
-
-LEAD_CHARS = 300
-"""A rule of position ``start`` may have this much other text before it: a refusal often greets or restates the question first."""
-
-OPENING_CHARS = 40
-"""A rule of position ``first`` may have this much before it: a greeting, a yes or no."""
-
-END_SENTENCES = 4
-"""A rule of position ``end`` acts on the last so many sentences: a canned closer is rarely longer."""
 
 ANSWER_CHARS = 60
 """This much text after a sentence that announces an answer makes a refused part the beginning of an answer."""

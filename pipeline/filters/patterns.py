@@ -114,7 +114,7 @@ def _any_match(content: pa.LargeStringArray, group: Sequence[Pattern], ignore_ca
     joined = "|".join(f"(?:{pattern.source})" for pattern in group)
     try:
         matched: np.ndarray = pc.match_substring_regex(content, joined, ignore_case=ignore_case).to_numpy(zero_copy_only=False)
-        return matched.astype(bool)
+        return np.asarray(matched, bool)
     except pa.ArrowInvalid:
         if len(group) == 1:
             return np.ones(len(content), bool)

@@ -1,16 +1,17 @@
 """Finds, a whole batch at a time, the pieces of text that a rule may speak about, so that only those are looked at sentence by sentence.
 
 The batch's bytes are folded like ``match_view`` folds, all at once; one Aho-Corasick scan finds the rules' anchors, and a rule's pattern is
-tried on the paragraph of an anchor. Whatever is in doubt passes: a piece may pass without need, but none is kept back that a rule speaks about.
+tried on the unit around an anchor: a stretch between two places where a sentence surely ends. Rules for the beginning or the end of a text are
+not tried where the text before or after is too long. Whatever is in doubt passes: a piece may pass without need, but none is kept back
+that a rule speaks about.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
 
 import ahocorasick_rs
 import numpy as np
@@ -22,8 +23,17 @@ from pipeline.filters.match_view import fold, fold_char
 
 _LOWER = bytes(ord(" ") if chr(b).isspace() and b != 10 and b < 128 else ord(chr(b).lower()) if b < 128 else b for b in range(256))
 _WORD = np.array([b < 128 and (chr(b).isalnum() or b == ord("_")) for b in range(256)])
+_SOLID = np.array([(b < 128 and chr(b).isalnum()) or b >= 0xC0 for b in range(256)], np.uint8)
+"""The first bytes of characters that count as text: letters, digits, and whatever is not ASCII."""
+
 _LETTER = np.array([b < 128 and chr(b).isalpha() for b in range(256)])
+_ENDS = np.isin(np.arange(256), [ord(mark) for mark in ".!?"])
+_LONG_WORD = 7
+"""No abbreviation that ``sentences`` knows has so many letters."""
+
 _TOKEN = re.compile(r"\\[Az]|\\.|\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\]|[\^$]", re.S)
+
+_ANY = np.iinfo(np.int64).max
 
 UNKNOWN, SAME, SHORTER, LONGER = range(4)
 """What folding makes of a character: nothing else, something of no more bytes, something of more bytes."""
@@ -58,15 +68,15 @@ def _folding() -> _Folding:
 class Folded:
     """The pieces of a batch as one run of folded bytes.
 
-    text        bytes: lower case, every run of white space one blank
-    starts      int64[n]: where each piece begins in ``text``
-    paragraphs  int64[m]: where pieces and paragraphs begin, ascending
-    odd         strings with their piece: paragraphs, or whole pieces, that this way of folding gets wrong
+    text    bytes: lower case, every run of white space one blank
+    starts  int64[n]: where each piece begins in ``text``
+    units   int64[m]: where pieces and units begin, ascending
+    odd     strings with their piece: paragraphs, or whole pieces, that this way of folding gets wrong
     """
 
     text: bytes
     starts: np.ndarray
-    paragraphs: np.ndarray
+    units: np.ndarray
     odd: Sequence[tuple[int, str]]
 
 
@@ -83,7 +93,18 @@ def fold_all(contents: pa.LargeStringArray) -> Folded:
     text, starts, breaks = _without(left_out, text, starts, breaks)
     blank = text == 32
     text, starts, breaks = _without(np.flatnonzero(blank[1:] & blank[:-1]) + 1, text, starts, breaks)
-    return Folded(text.tobytes(), starts, distinct(np.concatenate([starts, breaks])), odd)
+    return Folded(text.tobytes(), starts, distinct(np.concatenate([starts, breaks, _sentence_ends(text)])), odd)
+
+
+def _sentence_ends(text: np.ndarray) -> np.ndarray:
+    """Where a sentence surely ends in folded ``text``: after a mark and before a blank, and no full stop after what may be an abbreviation."""
+    ends = np.flatnonzero(_ENDS[text[:-1]] & (text[1:] == 32))
+    stops = text[ends] == ord(".")
+    ends = ends[~stops | (ends >= _LONG_WORD)]
+    sure = text[ends] != ord(".")
+    sure |= np.logical_and.reduce([_LETTER[text[ends - n]] for n in range(1, _LONG_WORD + 1)])
+    places: np.ndarray = ends[sure] + 1
+    return places
 
 
 def _odd(joined: Joined, paragraphs: np.ndarray, wrong: np.ndarray, masked: np.ndarray) -> list[tuple[int, str]]:
@@ -140,19 +161,38 @@ def loosened(pattern: str) -> str:
     return _TOKEN.sub(lambda match: "" if match.group() in ("^", "$", r"\A", r"\z") else match.group(), pattern)
 
 
-class Prefilter:
-    """The anchors of rules that can act alone, and their patterns for paragraphs."""
+@dataclass(frozen=True)
+class Wanted:
+    """A rule as the prefilter needs it.
 
-    def __init__(self, anchors: Sequence[tuple[str, ...]], patterns: Sequence[Any]) -> None:
-        """``anchors[k]``: folded anchors of rule k; ``patterns[k]()``: whether bytes may hold a sentence it speaks about."""
-        self._patterns = patterns
+    anchors      folded words of which one stands in every sentence it speaks about
+    may_match    whether folded bytes may hold such a sentence
+    most_before  how many letters may at most stand before, in units without any anchor; None: any number
+    most_after   how many units with a word may at most come after; None: any number
+    """
+
+    anchors: tuple[str, ...]
+    may_match: Callable[[bytes], bool]
+    most_before: int | None = None
+    most_after: int | None = None
+
+
+class Prefilter:
+    """The anchors of rules that can act alone, and what must hold for each of them."""
+
+    def __init__(self, rules: Sequence[Wanted]) -> None:
+        self._rules = rules
+        self._most_before = np.array([_ANY if rule.most_before is None else rule.most_before for rule in rules], np.int64)
+        self._most_after = np.array([_ANY if rule.most_after is None else rule.most_after for rule in rules], np.int64)
         keys: dict[bytes, dict[bool, set[int]]] = {}
-        for rule, words in enumerate(anchors):
-            for word in words:
+        for number, rule in enumerate(rules):
+            for word in rule.anchors:
                 key = word.lstrip()
                 key = key if key[-1:] == " " and key[-2:-1].isalnum() else key.rstrip()
-                keys.setdefault(key.encode(), {}).setdefault(word[0] == " ", set()).add(rule)
-        self._rules = [{begins: sorted(rules) for begins, rules in by_begin.items()} for by_begin in keys.values()]
+                keys.setdefault(key.encode(), {}).setdefault(word[0] == " ", set()).add(number)
+        anywhere, at_start = ([sorted(by_begin.get(begins, ())) for by_begin in keys.values()] for begins in (False, True))
+        self._asked = [[*one, *two] for one, two in zip(anywhere, at_start, strict=True)]
+        self._anywhere = anywhere
         self._scan = ahocorasick_rs.BytesAhoCorasick(list(keys) or [b"\0"], implementation=ahocorasick_rs.Implementation.DFA)
         self._last: tuple[pa.LargeStringArray, np.ndarray] | None = None
 
@@ -171,37 +211,53 @@ class Prefilter:
 
     def _judge(self, contents: pa.LargeStringArray) -> np.ndarray:
         folded = fold_all(contents)
-        found = self._paragraphs(folded)
+        found = self._speaks(folded, whole=True)
         if folded.odd:
             pieces = np.array([piece for piece, _ in folded.odd])
             second = fold_all(pa.array([fold(text).text for _, text in folded.odd], pa.large_string()))
-            found[pieces[self._paragraphs(second)]] = True
+            found[pieces[self._speaks(second, whole=False)]] = True
             found[pieces[[number for number, _ in second.odd]]] = True
         return found
 
-    def _paragraphs(self, folded: Folded) -> np.ndarray:
+    def _speaks(self, folded: Folded, whole: bool) -> np.ndarray:
+        """bool[n]: whether a rule may speak about each piece; ``whole``: the pieces are not parts whose surroundings are elsewhere."""
         found = np.zeros(len(folded.starts), bool)
         hits = self._scan.find_matches_as_indexes(folded.text, overlapping=True)
         if not hits or not self._rules:
             return found
         table = np.array(hits, np.int64)
-        paragraph = np.searchsorted(folded.paragraphs, table[:, 1], side="right") - 1
+        unit = np.searchsorted(folded.units, table[:, 1], side="right") - 1
         begins = ~_WORD[np.frombuffer(folded.text, np.uint8)[table[:, 1] - 1]] | (table[:, 1] == 0)
-        cases = distinct((paragraph * 2 + begins) * len(self._rules) + table[:, 0])
-        place, key = np.divmod(cases, len(self._rules))
-        paragraph, begins = np.divmod(place, 2)
-        piece = np.searchsorted(folded.starts, folded.paragraphs[paragraph], side="right") - 1
-        ends = np.append(folded.paragraphs, len(folded.text))
+        cases = distinct((unit * 2 + begins) * len(self._asked) + table[:, 0])
+        place, key = np.divmod(cases, len(self._asked))
+        unit, begins = np.divmod(place, 2)
+        piece = np.searchsorted(folded.starts, folded.units[unit], side="right") - 1
+        before, after = _surroundings(folded, distinct(unit))
+        ends = np.append(folded.units, len(folded.text))
         tried: set[tuple[int, int]] = set()
-        for document, at, first, number in zip(piece.tolist(), paragraph.tolist(), begins.tolist(), key.tolist(), strict=True):
+        for document, at, first, number in zip(piece.tolist(), unit.tolist(), begins.tolist(), key.tolist(), strict=True):
             if found[document]:
                 continue
-            by_begin = self._rules[number]
-            rules = [*by_begin.get(False, ()), *(by_begin.get(True, ()) if first else ())]
-            for rule in rules:
-                if (at, rule) not in tried:
-                    tried.add((at, rule))
-                    if self._patterns[rule](folded.text[ends[at] : ends[at + 1]]):
-                        found[document] = True
-                        break
+            for rule in self._asked[number] if first else self._anywhere[number]:
+                if (at, rule) in tried:
+                    continue
+                tried.add((at, rule))
+                there = not whole or (before[at] <= self._most_before[rule] and after[at] <= self._most_after[rule])
+                if there and self._rules[rule].may_match(folded.text[ends[at] : ends[at + 1]]):
+                    found[document] = True
+                    break
         return found
+
+
+def _surroundings(folded: Folded, with_anchor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For every unit: letters before it in its piece, in units that are not ``with_anchor`` (int64[m]), and units with a word after it (int64[m])."""
+    text = np.frombuffer(folded.text, np.uint8)
+    letters = np.add.reduceat(_SOLID[text], np.minimum(folded.units, len(text) - 1), dtype=np.int64)
+    first = np.searchsorted(folded.units, folded.starts)
+    piece = np.searchsorted(folded.starts, folded.units, side="right") - 1
+    plain = letters.copy()
+    plain[with_anchor] = 0
+    words = np.logical_or.reduceat(_WORD[text], np.minimum(folded.units, len(text) - 1))
+    sums, counts = np.concatenate([[0], np.cumsum(plain)]), np.concatenate([[0], np.cumsum(words)])
+    stop = np.append(first[1:], len(folded.units))
+    return sums[:-1] - sums[first[piece]], counts[stop[piece]] - counts[1:]

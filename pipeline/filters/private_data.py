@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -47,7 +47,7 @@ _ODD = (
 _COUNTED = re.compile(r"\{[0-9]{2,}(?:,[0-9]*)?\}")
 """Repetitions of ten and more: in the bulk pass eight are enough to look twice, and RE2 compiles its pattern anew for every batch."""
 
-_GONE = 0x110000
+_GONE, _UNKNOWN = 0x110000, 0x110001
 """Stands in the table of the folding for a character that leaves nothing."""
 
 
@@ -192,14 +192,15 @@ class Scanner:
                     yield start, end, number
 
 
-@cache
-def _folding() -> NDArray[np.uint32]:
-    """uint32[0x110000]: what each code point is in the folded view; ``_GONE``: nothing."""
-    table = np.arange(0x110000, dtype=np.uint32)
-    for code in (*range(0x80, 0x20000), *range(0xE0000, 0xE1000)):
+_FOLDING = np.full(0x110000, _UNKNOWN, np.uint32)
+"""What each code point is in the folded view, ``_GONE`` for nothing; it fills as characters are met."""
+
+
+def _folds(codes: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    for code in set(codes[_FOLDING[codes] == _UNKNOWN].tolist()):
         new = _fold_char(chr(code))
-        table[code] = ord(new) if new else _GONE
-    return table
+        _FOLDING[code] = ord(new) if new else _GONE
+    return _FOLDING[codes]
 
 
 def _fold_char(char: str) -> str:
@@ -221,7 +222,7 @@ def folded(text: str) -> tuple[str, Rows | None]:
     """The view of ``text`` in which values are looked for, and the offset of each of its characters (None: the same)."""
     if text.isascii():
         return text, None
-    codes = _folding()[np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)]
+    codes = _folds(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32))
     kept = np.flatnonzero(codes != _GONE)
     seen = codes[kept].tobytes().decode("utf-32-le", "surrogatepass")
     return seen, None if len(kept) == len(codes) else kept

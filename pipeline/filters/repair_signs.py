@@ -29,8 +29,9 @@ _INVISIBLE = [
 _NARROW_LINE_ENDS = np.isin(np.arange(256), [11, 12, 13, 28, 29, 30])
 _NARROW_CONTROLS = np.isin(np.arange(256), [*range(9), *range(14, 28), 31, 127])
 
-_CHARSETS = ("latin-1", "cp1252", "cp1251", "cp1250", "cp1253", "cp1254", "cp1257", "iso8859-2", "mac-roman", "cp437")
-"""The character sets that ftfy tries."""
+_USUAL = ("latin-1", "cp1252", "cp1251", "cp1250", "cp1253", "cp1254", "cp1257", "iso8859-2")
+_RARE = ("mac-roman", "cp437")
+"""Together the character sets that ftfy tries."""
 
 
 def look(contents: pa.LargeStringArray) -> np.ndarray:
@@ -97,17 +98,20 @@ def _charset(name: str) -> list[str]:
 def _misread() -> tuple[np.ndarray, np.ndarray]:
     """uint16[65536] twice: the character sets in which a character is the first byte of a UTF-8 character, or a later one; a bit each."""
     leads, follows = np.zeros(1 << 16, np.uint16), np.zeros(1 << 16, np.uint16)
-    for bit, name in enumerate(_CHARSETS):
+    for bit, name in enumerate(_USUAL + _RARE):
         chars = _charset(name)
         leads[[ord(char) for char in chars[0x42:0x75]]] |= 1 << bit
         follows[[ord(char) for char in chars[:0x40]]] |= 1 << bit
     return leads, follows
 
 
-@lru_cache(maxsize=1)
-def misread_letters() -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Two patterns for a UTF-8 character that was read as two, three or four of another set: one that is fast, one that is right."""
-    sets = [_charset(name) for name in _CHARSETS]
+@lru_cache(maxsize=2)
+def misread_letters(rare: bool) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Two patterns for a UTF-8 character that was read as two, three or four of another set: one that is fast, one that is right.
+
+    ``rare``: of Mac Roman and code page 437 too.
+    """
+    sets = [_charset(name) for name in (_USUAL + _RARE if rare else _USUAL)]
     leads, follows = ({char for chars in sets for char in chars[a:b]} for a, b in ((0x42, 0x75), (0, 0x40)))
     pairs = []
     for chars in sets:

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import partial
 from typing import ClassVar, Self
 
 import numpy as np
@@ -48,6 +49,8 @@ class RepairText:
 
     mojibake: bool = True
     """Text that was decoded with a wrong character set (ftfy), in lines where that shows."""
+    mac_and_dos: bool = False
+    """Of ``mojibake``: also text misread as Mac Roman or code page 437, whose signs (``√±``) people write about mathematics too."""
     line_ends: bool = True
     """Line ends as LF, paragraph separators as an empty line."""
     controls: bool = True
@@ -76,7 +79,7 @@ class RepairText:
         """One text repaired, and its cuts as (start, before, after, rule) in the order they were made; ``signs``: what ``look`` saw."""
         cuts: list[tuple[int, str, str, str]] = []
         for wanted, sign, step in (
-            (self.mojibake, MOJIBAKE, _mojibake),
+            (self.mojibake, MOJIBAKE, partial(_mojibake, rare=self.mac_and_dos)),
             (self.line_ends, LINE_ENDS, _line_ends),
             (self.controls, CONTROLS, _controls),
             (self.invisible, INVISIBLE, _invisible),
@@ -102,8 +105,8 @@ def _controls(text: str) -> Iterator[Replacement]:
         yield Replacement(*match.span(), "", "controls")
 
 
-def _mojibake(text: str) -> Iterator[Replacement]:
-    misread, pairs = misread_letters()
+def _mojibake(text: str, rare: bool) -> Iterator[Replacement]:
+    misread, pairs = misread_letters(rare)
     if text.isascii() or not misread.search(text):
         return
     from ftfy import TextFixerConfig, fix_encoding

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,8 +20,17 @@ import re2
 
 from pipeline.errors import SettingsError, nearest
 from pipeline.filters.match_view import collapse, fold, fold_char
-from pipeline.filters.prefilter import Prefilter, loosened
+from pipeline.filters.prefilter import Prefilter, Wanted, loosened
 from pipeline.settings import Raw, build, parse_yaml, read_settings
+
+LEAD_CHARS = 300
+"""A rule of position ``start`` may have this much other text before it: a refusal often greets or restates the question first."""
+
+OPENING_CHARS = 40
+"""A rule of position ``first`` may have this much before it: a greeting, a yes or no."""
+
+END_SENTENCES = 4
+"""A rule of position ``end`` acts on the last so many sentences: a canned closer is rarely longer."""
 
 Action = Literal["cut_sentence", "cut_clause", "refusal", "answer"]
 Position = Literal["first", "start", "end", "anywhere", "after_cut"]
@@ -95,10 +104,9 @@ def read_rules(paths: Sequence[Path]) -> tuple[Rule, ...]:
     """The rules of several files, in order; raises SettingsError when a file is wrong or two rules share an id."""
     rules: list[Rule] = []
     for path in paths:
-        rules += _read(path)[1]
-        ids = [rule.id for rule in rules]
-        twice = sorted({name for name in ids if ids.count(name) > 1})
-        if twice:
+        known, more = {rule.id for rule in rules}, _read(path)[1]
+        rules += more
+        if twice := sorted(rule.id for rule in more if rule.id in known):
             raise SettingsError([f"{path} rules.{name}: stands in another file too; give one a new id" for name in twice])
     return tuple(rules)
 
@@ -118,13 +126,14 @@ def _parsed(text: str, where: str) -> tuple[RuleFile, list[Rule]]:
     raw = parse_yaml(text, where)
     file = build(RuleFile, raw)
     problems: list[str] = []
-    rules = [_ready(file, name, entry, raw, problems) for name, entry in file.rules.items()]
+    known: dict[str, str] = {}
+    rules = [_ready(file, name, entry, raw, known, problems) for name, entry in file.rules.items()]
     if problems:
         raise SettingsError(problems)
     return file, rules
 
 
-def _ready(file: RuleFile, name: str, entry: RuleEntry, raw: Raw, problems: list[str]) -> Rule:
+def _ready(file: RuleFile, name: str, entry: RuleEntry, raw: Raw, known: dict[str, str], problems: list[str]) -> Rule:
     def problem(key: str, what: str) -> None:
         problems.append(f"{raw.place(('rules', name, key))}: {what}")
 
@@ -133,9 +142,9 @@ def _ready(file: RuleFile, name: str, entry: RuleEntry, raw: Raw, problems: list
     if entry.patterns and not entry.anchors and not entry.weak and entry.position != "after_cut" and entry.action != "answer":
         problem("anchors", "patterns need anchors: words of which one stands wherever a pattern matches")
     sources = [re.escape(_folded(phrase)).replace(r"\ ", " ") for phrase in entry.phrases]
-    sources += [_spelled_out(pattern, file.words, lambda what: problem("patterns", what)) for pattern in entry.patterns]
-    unless = [_spelled_out(pattern, file.words, lambda what: problem("unless", what)) for pattern in entry.unless]
-    unless_text = [_spelled_out(pattern, file.words, lambda what: problem("unless_text", what)) for pattern in entry.unless_text]
+    sources += [_spelled_out(pattern, file.words, known, lambda what: problem("patterns", what)) for pattern in entry.patterns]
+    unless = [_spelled_out(pattern, file.words, known, lambda what: problem("unless", what)) for pattern in entry.unless]
+    unless_text = [_spelled_out(pattern, file.words, known, lambda what: problem("unless_text", what)) for pattern in entry.unless_text]
     for key, given, ready in (
         ("patterns", entry.patterns, sources[len(entry.phrases) :]),
         ("unless", entry.unless, unless),
@@ -167,8 +176,8 @@ def _folded(text: str) -> str:
 _ESCAPE = re.compile(r"\\[pP]\{\^?\w+\}|\\.|\(\?[a-zA-Z:]+|\{\w+\}|(?:[^\\({]|\((?!\?)|\{(?!\w+\}))+")
 
 
-def _spelled_out(pattern: str, words: Mapping[str, str], problem: Callable[[str], None], depth: int = 0) -> str:
-    """``pattern`` with each ``{name}`` replaced by its words and its literal text folded like the view."""
+def _spelled_out(pattern: str, words: Mapping[str, str], known: dict[str, str], problem: Callable[[str], None], depth: int = 0) -> str:
+    """``pattern`` with each ``{name}`` replaced by its words and its literal text folded like the view; ``known``: words spelled out before."""
 
     def part(match: re.Match[str]) -> str:
         text = match.group()
@@ -176,10 +185,12 @@ def _spelled_out(pattern: str, words: Mapping[str, str], problem: Callable[[str]
             if text[1:-1].isdigit():
                 return text
             if text[1:-1] in words and depth < 8:
-                return f"(?:{_spelled_out(words[text[1:-1]], words, problem, depth + 1)})"
+                if text not in known:
+                    known[text] = f"(?:{_spelled_out(words[text[1:-1]], words, known, problem, depth + 1)})"
+                return known[text]
             problem(f"{text} is not among the file's words; {nearest(text[1:-1], words)}" if depth < 8 else f"{text} stands for itself")
             return text
-        return text if text[0] == "\\" or text.startswith("(?") else "".join(map(fold_char, text))
+        return text if text[0] == "\\" or text.startswith("(?") else text.lower() if text.isascii() else "".join(map(fold_char, text))
 
     return _ESCAPE.sub(part, pattern)
 
@@ -206,11 +217,21 @@ def _wrong(written: str, source: str) -> str:
 
 
 def _says_something(written: str) -> bool:
-    """Whether a character stands outside all groups of a pattern, which so matches no empty text."""
+    """Whether each way through a pattern holds a character that must be there, so that it matches no empty text."""
     outside, inner = _TIMES.sub("*", _NO_GROUP.sub(".", written)), ""
     while outside != inner:
-        outside, inner = _GROUP.sub("", outside), outside
-    return "|" not in outside and bool(_SAYS_SOMETHING.search(outside))
+        outside, inner = _GROUP.sub(_group_as_letter, outside), outside
+    return _all_say_something(outside)
+
+
+def _group_as_letter(group: re.Match[str]) -> str:
+    """A letter for a group that always holds one; nothing for another, and for ``{name}``, whose words may be empty."""
+    text = group.group()
+    return "x" if text[0] == "(" and _all_say_something(text[1:-1]) else ""
+
+
+def _all_say_something(alternatives: str) -> bool:
+    return all(_SAYS_SOMETHING.search(one) for one in alternatives.removeprefix("?:").split("|"))
 
 
 def _options(never_capture: bool = False) -> Any:
@@ -227,6 +248,19 @@ def _compile(source: str, never_capture: bool = False) -> Any:
     except re2.error as error:
         detail = error.args[0] if error.args else error
         raise ValueError(detail.decode("utf-8", "replace") if isinstance(detail, bytes) else str(detail)) from None
+
+
+_REACH: dict[str, tuple[int | None, int | None]] = {
+    "first": (2 * OPENING_CHARS, None),
+    "start": (2 * LEAD_CHARS, None),
+    "end": (None, END_SENTENCES - 1),
+}
+"""By position, what the prefilter tells from far: twice the characters, since it counts those of a mark before a sentence (``Answer:``) too."""
+
+
+def _wanted(rule: Rule) -> Wanted:
+    before, after = _REACH.get(rule.position, (None, None))
+    return Wanted(rule.anchors, partial(_may_match, rule.pattern), before, after)
 
 
 def _may_match(pattern: str, paragraph: bytes) -> bool:
@@ -255,15 +289,28 @@ class Matcher:
     def __init__(self, rules: tuple[Rule, ...]) -> None:
         """Take up ``rules``; a pattern is compiled when it is first asked for."""
         self.rules = rules
+        self._others = [number for number, rule in enumerate(rules) if not rule.alone]
+
+    @cached_property
+    def _prefilter(self) -> Prefilter:
+        return Prefilter([_wanted(rule) for rule in self.rules if rule.alone])
+
+    @cached_property
+    def _anchored(self) -> dict[str, list[int]]:
+        """The rules that can act alone, by their anchors."""
         anchors: dict[str, list[int]] = {}
-        for number, rule in enumerate(rules):
+        for number, rule in enumerate(self.rules):
             for anchor in rule.anchors if rule.alone else ():
                 anchors.setdefault(anchor, []).append(number)
-        self._anchors = ahocorasick_rs.AhoCorasick(list(anchors) or ["\0"])
-        self._anchored = list(anchors.values()) or [[]]
-        self._others = [number for number, rule in enumerate(rules) if not rule.alone]
-        alone = [rule for rule in rules if rule.alone]
-        self._prefilter = Prefilter([rule.anchors for rule in alone], [partial(_may_match, rule.pattern) for rule in alone])
+        return anchors
+
+    @cached_property
+    def _anchors(self) -> Any:
+        return ahocorasick_rs.AhoCorasick(list(self._anchored) or ["\0"])
+
+    @cached_property
+    def _rules_of_anchor(self) -> list[list[int]]:
+        return list(self._anchored.values()) or [[]]
 
     def passes(self, contents: pa.LargeStringArray) -> np.ndarray:
         """bool[n]: which pieces (large_string[n], no null) a rule that can act alone may speak about; all others ``assess`` finds nothing in."""
@@ -276,7 +323,7 @@ class Matcher:
     def strong(self, sentence: str) -> Iterator[Match]:
         """Matches, in the rules' order, of rules that can act alone."""
         hits = self._anchors.find_matches_as_indexes(f" {sentence} ", overlapping=True)
-        numbers = sorted({number for hit in hits for number in self._anchored[hit[0]]})
+        numbers = sorted({number for hit in hits for number in self._rules_of_anchor[hit[0]]})
         return self._matches(numbers, sentence)
 
     def voided(self, rule: Rule, text: str) -> bool:

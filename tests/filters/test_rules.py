@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,24 @@ from pipeline.errors import SettingsError
 from pipeline.filters.assessment import assess
 from pipeline.filters.cut_slop import OPTIONAL_RULES, SLOP_RULES, CutSlop
 from pipeline.filters.rules import Matcher, RuleEntry, matcher, read_rule_file, read_rules
-from pipeline.settings import digest
+from pipeline.settings import digest, read_yaml
 from tests.filters.conftest import ROOT, find
 
-FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "filters").rglob("*.yaml"))
-ENTRIES = [(file, name, entry) for file in FILES for name, entry in read_rule_file(ROOT / file).rules.items() if entry.action != "answer"]
+EXAMPLES = ROOT / "filters" / "examples"
+FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "filters").rglob("*.yaml") if EXAMPLES not in path.parents)
+
+
+def with_examples(file: str) -> dict[str, RuleEntry]:
+    """The rules of a file, with those of the file of further examples beside it."""
+    rules = dict(read_rule_file(ROOT / file).rules)
+    path = EXAMPLES / Path(file).relative_to("filters")
+    for name, more in (read_yaml(path).values if path.is_file() else {}).items():
+        added = {key: (*getattr(rules[name], key), *map(str, texts)) for key, texts in more.items()}
+        rules[name] = replace(rules[name], **added)
+    return rules
+
+
+ENTRIES = [(file, name, entry) for file in FILES for name, entry in with_examples(file).items() if entry.action != "answer"]
 CASES = [(file, name, entry, text) for file, name, entry in ENTRIES for text in (*entry.examples, *entry.near_misses)]
 
 
