@@ -15,6 +15,8 @@ COMMANDS = {
     "tokenize": ("pipeline.stages.tokenize", "documents become packed rows of tokens"),
     "train": ("pipeline.stages.train", "a QLoRA adapter is trained on them"),
     "try": ("pipeline.inspection.try_settings", "what a change of the filter's settings would remove, keep and cut"),
+    "show": ("pipeline.inspection.show", "a packed row or a document as people read it, or what a dataset holds"),
+    "export": ("pipeline.exporting.command", "what was built, as files that other tools read"),
     "why": ("pipeline.inspection.why", "what each stage said about a document"),
     "verify": ("pipeline.inspection.verify", "compare every byte of a dataset with its manifest"),
 }

@@ -193,6 +193,8 @@ class Turns:
 
     def take(self, rows: np.ndarray) -> Turns:
         """The pieces at ``rows`` (int64), in that order."""
+        if len(rows) == len(self) and np.array_equal(rows, np.arange(len(self))):
+            return self  # no copy of all the text
         index = pa.array(rows, pa.int64())
         return Turns(self.document[rows], self.message[rows], self.role.take(index), self.content.take(index))
 
@@ -208,10 +210,15 @@ def turns(batch: pa.RecordBatch) -> Turns:
     position = np.arange(len(flat)) - np.repeat(starts, lengths)
     document = np.concatenate([plain, owner]).astype(np.int64)
     message = np.concatenate([np.full(len(plain), -1), position]).astype(np.int64)
-    role = pa.concat_arrays([pa.repeat(pa.scalar(PLAIN, pa.string()), len(plain)), pc.fill_null(flat.field("role"), "")])
-    content = pa.concat_arrays([text.take(pa.array(plain)), pc.fill_null(flat.field("content"), "")])
+    role = _end_to_end(pa.repeat(pa.scalar(PLAIN, pa.string()), len(plain)), pc.fill_null(flat.field("role"), ""))
+    content = _end_to_end(text if len(plain) == len(text) else text.take(pa.array(plain)), pc.fill_null(flat.field("content"), ""))
     order = np.lexsort((message, document))
     return Turns(document, message, role, content).take(order)
+
+
+def _end_to_end(first: pa.Array, second: pa.Array) -> pa.Array:
+    """The two arrays in one; without a copy where one is empty."""
+    return pa.concat_arrays([first, second]) if len(first) and len(second) else first if len(first) else second
 
 
 def with_contents(batch: pa.RecordBatch, view: Turns, content: pa.LargeStringArray) -> pa.RecordBatch:

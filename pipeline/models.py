@@ -147,12 +147,17 @@ def write_tokenizer(out: Path) -> None:
         "tokenizer_class": "PreTrainedTokenizerFast",
     }
     files = {
-        "config.json": _dump(_model_config(metadata)),
-        "special_tokens_map.json": _dump(special),
+        "config.json": dump(_model_config(metadata)),
+        "special_tokens_map.json": dump(special),
         "chat_template.jinja": metadata["tokenizer.chat_template"],
-        "tokenizer_config.json": _dump(tokenizer_config),
-        "tokenizer.json": _dump(json.loads(_build_tokenizer(metadata, controls).to_str())),
+        "tokenizer_config.json": dump(tokenizer_config),
+        "tokenizer.json": dump(json.loads(_build_tokenizer(metadata, controls).to_str())),
     }
+    write_folder(out, files)
+
+
+def write_folder(out: Path, files: Mapping[str, str]) -> None:
+    """Write texts into a folder by their names, each file whole, in the order given."""
     out.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         with writing(out / name) as file:
@@ -216,7 +221,8 @@ def _model_config(metadata: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _dump(data: Any) -> str:
+def dump(data: Any) -> str:
+    """Data as the JSON of a tokenizer's files."""
     return json.dumps(data, ensure_ascii=False, indent=1) + "\n"
 
 

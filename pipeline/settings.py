@@ -178,9 +178,12 @@ def override(raw: Raw, assignments: Sequence[str]) -> Raw:
     return Raw(raw.where, values, lines)
 
 
-def internal(default: Any) -> Any:
-    """A dataclass field that no settings file may set: contents of lists that ``resolve`` read, for example."""
-    return field(default=default, metadata={"internal": True})
+def internal(default: Any, as_digest: bool = False) -> Any:
+    """A dataclass field that no settings file may set: contents of lists that ``resolve`` read, for example.
+
+    ``as_digest``: plain data of long contents is their SHA-256.
+    """
+    return field(default=default, metadata={"internal": True, "as_digest": as_digest})
 
 
 def at_least(default: Any, minimum: float) -> Any:
@@ -324,7 +327,7 @@ def read_list(path: Path) -> tuple[str, ...]:
 def to_plain(settings: Any) -> Any:
     """Settings as JSON-able data: dataclasses become mappings, paths become text."""
     if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
-        return {f.name: to_plain(getattr(settings, f.name)) for f in dataclasses.fields(settings)}
+        return {f.name: (_digest if f.metadata.get("as_digest") else to_plain)(getattr(settings, f.name)) for f in dataclasses.fields(settings)}
     if isinstance(settings, Mapping):
         return {str(name): to_plain(item) for name, item in settings.items()}
     if isinstance(settings, tuple | list):
@@ -332,6 +335,11 @@ def to_plain(settings: Any) -> Any:
     if isinstance(settings, Path):
         return settings.as_posix()
     return settings
+
+
+def _digest(contents: Any) -> str:
+    """SHA-256 of contents that are made of frozen dataclasses, text and numbers, so that their ``repr`` tells all."""
+    return hashlib.sha256(repr(contents).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def digest(data: Any) -> str:

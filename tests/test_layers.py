@@ -33,7 +33,7 @@ FLOORS = [
     {"quality"},
     {"extractors", "filters", "dedup", "packing", "training", "sample"},
     {"stages"},
-    {"plan", "inspection", "benchmarks", "stamp", "environment", "__main__"},
+    {"plan", "exporting", "inspection", "benchmarks", "stamp", "environment", "__main__"},
 ]
 """Lower floors first: a module imports from its own room and from lower floors; on the second floor also from its neighbours."""
 

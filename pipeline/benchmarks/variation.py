@@ -35,7 +35,11 @@ def _copies(corpus: Corpus) -> Iterator[str]:
         copy += 1
         other = _others(seen, kinds, copy)
         for text in corpus.texts:
-            yield f"{_WORD.sub(lambda word: other[word[0]], text)}\n({copy})"
+            yield f"{_replaced(text, other)}\n({copy})"
+
+
+def _replaced(text: str, other: Mapping[str, str]) -> str:
+    return _WORD.sub(lambda word: other[word[0]], text)
 
 
 def _kinds(seen: Mapping[str, int]) -> dict[tuple[int, int, bool], list[str]]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from pipeline.documents import Turns
 from pipeline.filters.match_view import View, collapse, fold
-from pipeline.filters.rules import END_SENTENCES, LEAD_CHARS, OPENING_CHARS, Match, Matcher
+from pipeline.filters.rules import END_SENTENCES, LEAD_CHARS, OPENING_CHARS, Match, Matcher, Rule
 from pipeline.filters.sentences import Protected, Span, split
 
 ANSWER_CHARS = 60
@@ -103,7 +103,10 @@ def assess_pieces(view: Turns, turn_rules: Matcher, document_rules: Matcher, wea
         rows = np.sort(np.concatenate([chosen[rules.passes(view.content.take(pa.array(chosen)))] for rules, chosen in kinds]))
     found: dict[int, Assessment] = {}
     for row, plain, text in zip(rows.tolist(), is_document[rows].tolist(), view.content.take(pa.array(rows)).to_pylist(), strict=True):
-        told = (assess if len(text) > MAX_REMEMBERED_CHARS else _remembered)(text, document_rules if plain else turn_rules, plain, weak)
+        judge = assess if len(text) > MAX_REMEMBERED_CHARS else _remembered
+        told = judge(text, document_rules if plain else turn_rules, plain, weak)
+        if plain and told is not None and len(text) <= DOCUMENT_CHARS:
+            told = judge(text, turn_rules, False, weak) or told  # it is an assistant's answer, so all of what such say is looked for
         if told is not None:
             found[row] = told
     return found
@@ -189,15 +192,19 @@ def _find_dependent(sentences: Sequence[_Sentence], rules: Matcher, protected: P
     for number, sentence in enumerate(sentences):
         stands = {"first": number < 2, "start": number < 2, "end": number >= len(sentences) - END_SENTENCES, "anywhere": True}
         stands["after_cut"] = number > 0 and (sentences[number - 1].whole or sentences[number - 1].refusal is not None)
-        for match in rules.dependent(sentence.text):
-            rule = match.rule
+
+        def may_act(rule: Rule, stands: Mapping[str, bool] = stands, sentence: _Sentence = sentence, refused: bool = refused) -> bool:
+            if rule.action == "answer":
+                return refused
+            silenced = rule.weak and (weak == "never" or (not found and weak == "beside"))
+            return sentence.plain and stands[rule.position] and not silenced
+
+        for match in rules.dependent(sentence.text, may_act):
             if protected.covers(_place(sentence, match)):
                 continue
-            if rule.action == "answer":
-                sentence.follows = sentence.follows or refused
-            elif rule.weak and (weak == "never" or (not found and weak == "beside")):
-                continue
-            elif sentence.plain and stands[rule.position]:
+            if match.rule.action == "answer":
+                sentence.follows = True
+            elif sentence.plain:
                 sentence.cut = match
         refused = refused or sentence.refusal is not None
 

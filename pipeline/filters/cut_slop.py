@@ -53,8 +53,8 @@ class CutSlop:
     """Which turns are cut; ``text`` stands for plain documents, of which stricter evidence is asked."""
     weak: Literal["never", "beside", "always"] = "beside"
     """When rules marked weak act (a mere offer of further help): beside another rule in the same text, always, or never."""
-    found: tuple[Rule, ...] = internal(())
-    version: ClassVar[int] = 1
+    found: tuple[Rule, ...] = internal((), as_digest=True)
+    version: ClassVar[int] = 2
 
     def resolve(self, find: Find) -> Self:
         """The same editor with its rules read in; raises SettingsError when a rule file is missing or wrong."""

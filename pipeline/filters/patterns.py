@@ -113,8 +113,9 @@ def _any_match(content: pa.LargeStringArray, group: Sequence[Pattern], ignore_ca
     """bool[texts]: whether one of the group matches; halves the group where together it is too large for RE2."""
     joined = "|".join(f"(?:{pattern.source})" for pattern in group)
     try:
-        matched: np.ndarray = pc.match_substring_regex(content, joined, ignore_case=ignore_case).to_numpy(zero_copy_only=False)
-        return np.asarray(matched, bool)
+        found = pc.match_substring_regex(content, joined, ignore_case=ignore_case)
+        matched: np.ndarray = np.asarray(found.to_numpy(zero_copy_only=False), bool)
+        return matched
     except pa.ArrowInvalid:
         if len(group) == 1:
             return np.ones(len(content), bool)

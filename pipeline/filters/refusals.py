@@ -28,8 +28,8 @@ class Refusals:
     roles: tuple[str, ...] = ("assistant", PLAIN)
     max_share: float = between(0.0, 0.0, 1.0)
     """Largest share of a document's pieces of ``roles`` that may be refusals."""
-    found: tuple[Rule, ...] = internal(())
-    version: ClassVar[int] = 1
+    found: tuple[Rule, ...] = internal((), as_digest=True)
+    version: ClassVar[int] = 2
 
     def resolve(self, find: Find) -> Self:
         """The same filter with its rules read in; raises SettingsError when a rule file is missing or wrong."""

@@ -36,6 +36,7 @@ _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefe]")
 _JOINERS = frozenset("\u200b\u200c\u200d\u180e")
 _DIRECTION = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _UNSTABLE = re.compile(r"[\x00-\x7f]?[^\x00-\x7f]+")
+_LINE = re.compile(r"[^\n]+")
 _BLANK_LINES = re.compile(r"\n{4,}")
 _FENCE = re.compile(r"^[ \t]*(```|~~~)[^\n]*\n(?:.*?(?:^[ \t]*\1[^\n]*|\Z)|\Z)", re.M | re.S)
 
@@ -175,11 +176,14 @@ def _unicode(text: str) -> Iterator[Replacement]:
     if unicodedata.is_normalized("NFC", text):
         return
     code = _Code(text)
-    for match in _UNSTABLE.finditer(text):
-        run = match.group()
-        normal = unicodedata.normalize("NFC", run)
-        if normal != run and not code.covers(match.start()):
-            yield from _differences(run, normal, match.start(), "unicode")
+    for line in _LINE.finditer(text):
+        if line.group().isascii() or unicodedata.is_normalized("NFC", line.group()):
+            continue
+        for match in _UNSTABLE.finditer(text, *line.span()):
+            run = match.group()
+            normal = unicodedata.normalize("NFC", run)
+            if normal != run and not code.covers(match.start()):
+                yield from _differences(run, normal, match.start(), "unicode")
 
 
 def _blanks(text: str) -> Iterator[Replacement]:

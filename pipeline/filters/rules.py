@@ -330,9 +330,9 @@ class Matcher:
         """Whether the folded ``text`` holds what voids the rule."""
         return bool(rule.unless_text) and _compile(rule.unless_text).search(text) is not None
 
-    def dependent(self, sentence: str) -> Iterator[Match]:
-        """Matches, in the rules' order, of the rules that act only together with another."""
-        return self._matches(self._others, sentence)
+    def dependent(self, sentence: str, may_act: Callable[[Rule], bool]) -> Iterator[Match]:
+        """Matches, in the rules' order, of those rules that act only together with another and that ``may_act`` on this sentence."""
+        return self._matches([number for number in self._others if may_act(self.rules[number])], sentence)
 
     def _matches(self, numbers: Sequence[int], sentence: str) -> Iterator[Match]:
         for number in numbers:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.packing.plan import counted
+
 LINE, PARAGRAPH = 1, 2
 """What may end after a token; a document is rather cut at a paragraph's end than at a line's."""
 
@@ -61,7 +63,7 @@ def cut(
     )
     order = np.lexsort((start, document))
     document, start, size, context = document[order], start[order], size[order], context[order]
-    before = np.concatenate([[0], np.cumsum(learned)])
+    before = counted(learned)
     first = offsets[document] + start
     teaches = (size > 1) & (before[first + size] > before[np.minimum(first + np.maximum(context, 1), first + size)])
     too_long = np.flatnonzero(is_long & ~split & ~truncate)

@@ -17,8 +17,8 @@ from pipeline.documents import Message, turns
 from pipeline.errors import UsageError
 from pipeline.models import TokenizerInfo, load_tokenizer
 from pipeline.packing.cut import LINE, PARAGRAPH, Cuts, cut
-from pipeline.packing.literal import LiteralTokenizer
-from pipeline.packing.plan import spans
+from pipeline.packing.literal import literal_tokenizer
+from pipeline.packing.plan import counted, gathered, spans
 from pipeline.packing.sandbox import TemplateError
 from pipeline.packing.sequences import ENCODED
 from pipeline.packing.settings import TokenizeSettings
@@ -107,7 +107,7 @@ class Encoder:
         if length < MIN_LENGTH:
             raise UsageError("sequence length", f"is {length}", f"take {MIN_LENGTH} tokens or more")
         self.info, self.length, self.settings = info, length, settings
-        self.literal = LiteralTokenizer(info)
+        self.literal = literal_tokenizer(info)
         self._text_engine, self._inner_engine = self.literal.engines(fast)
         self._template_ids: dict[tuple[str, bool], tuple[np.ndarray, int]] = {}
         self._ends: frozenset[int] = frozenset()
@@ -126,7 +126,7 @@ class Encoder:
         sources = batch.column("source").dictionary_encode()
         tally = _Tally(sources)
         is_plain = pc.is_valid(batch.column("text")).to_numpy(zero_copy_only=False)
-        is_empty = is_plain & (pc.fill_null(pc.utf8_length(batch.column("text")), 0).to_numpy(zero_copy_only=False) == 0)
+        is_empty = is_plain & (pc.fill_null(pc.binary_length(batch.column("text")), 0).to_numpy(zero_copy_only=False) == 0)
         self._add_plain(segments, batch, np.flatnonzero(is_plain))
         self._add_conversations(segments, batch, np.flatnonzero(~is_plain), refused, tally)
         view = turns(batch)
@@ -240,23 +240,24 @@ class Encoder:
             mine = kind == one
             sizes[mine] = all_sizes[index[mine]]
             starts[mine] = base_by_kind[one] + (np.cumsum(all_sizes) - all_sizes)[index[mine]]
-        from_start = spans(np.zeros(len(order), dtype=np.int64), sizes)
-        learned = from_start < np.repeat(np.where(num_learned == _ALL, sizes, num_learned), sizes)
+        first_learned = np.where(num_learned == _ALL, sizes, np.minimum(num_learned, sizes))
+        runs = np.stack([first_learned, sizes - first_learned], axis=1).ravel()
+        learned = np.repeat(np.arange(len(runs)) % 2 == 0, runs)
         offsets = np.zeros(num_documents + 1, dtype=np.int64)
         np.cumsum(np.bincount(document, weights=sizes, minlength=num_documents).astype(np.int64), out=offsets[1:])
         forged = np.zeros(num_documents, dtype=bool)
         flags = self.literal.is_control[said]
         if flags.any():
-            total = np.concatenate([[0], np.cumsum(flags)])
+            total = counted(flags)
             literal = kind != _FIXED
             hit = total[(starts + sizes)[literal]] > total[starts[literal]]
             forged[document[literal][hit]] = True
-        return _Tokens(pool[spans(starts, sizes)], learned, offsets, forged)
+        return _Tokens(gathered(pool, starts, sizes), learned, offsets, forged)
 
     def _count(self, tokens: _Tokens, cuts: Cuts, refused: np.ndarray, tally: _Tally) -> None:
         """Every token is kept, truncated, or dropped with its document."""
         rows, first = np.arange(len(refused)), tokens.offsets[cuts.document] + cuts.start
-        before = np.concatenate([[0], np.cumsum(tokens.learned)])
+        before = counted(tokens.learned)
         wholes = {"tokens": np.diff(tokens.offsets), "learned": np.diff(before[tokens.offsets])}
         parts = {"tokens": cuts.size - cuts.context, "learned": before[first + cuts.size] - before[first + cuts.context]}
         for name, whole in wholes.items():
@@ -315,16 +316,17 @@ def _conversations(column: pa.ListArray) -> list[list[Message]]:
 
 def _to_batch(batch: pa.RecordBatch, tokens: _Tokens, cuts: Cuts, seed: int) -> pa.RecordBatch:
     rows = pa.array(cuts.document)
-    index = spans(tokens.offsets[cuts.document] + cuts.start, cuts.size)
-    offsets = pa.array(np.concatenate([[0], np.cumsum(cuts.size)]).astype(np.int32))
-    learned = tokens.learned[index] & (spans(np.zeros(len(cuts.size), np.int64), cuts.size) >= np.repeat(cuts.context, cuts.size))
+    first, ends = tokens.offsets[cuts.document] + cuts.start, np.cumsum(cuts.size)
+    offsets = pa.array(np.concatenate([[0], ends]).astype(np.int32))
+    learned = gathered(tokens.learned, first, cuts.size)
+    learned[spans(ends - cuts.size, cuts.context)] = False
     ids, groups = batch.column("id").take(rows), batch.column("group").take(rows)
     columns = [
         ids,
         batch.column("source").take(rows),
         pa.array(split_hashes(pc.coalesce(groups, ids), seed), pa.uint64()),
         pa.array(cuts.start.astype(np.int32)),
-        pa.ListArray.from_arrays(offsets, pa.array(tokens.ids[index])),
-        pa.ListArray.from_arrays(offsets, pa.array(learned.astype(np.uint8))),
+        pa.ListArray.from_arrays(offsets, pa.array(gathered(tokens.ids, first, cuts.size))),
+        pa.ListArray.from_arrays(offsets, pa.array(learned.view(np.uint8))),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=ENCODED)

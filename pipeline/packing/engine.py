@@ -27,6 +27,11 @@ _MARK = "\v"
 """A vertical tab: white space that is one token of a byte-level vocabulary and that hardly any text holds."""
 
 
+_SYMBOL = r"!-&(-/:-@\[-`{-~\ufffd"
+_CUT = re.compile(rf"(?<=[!-~\ufffd])(?=[ \n])|(?<=[A-Za-z])(?=[{_SYMBOL}])|(?<=[{_SYMBOL}])(?=[A-Za-z])")
+"""Where no token of GPT-2's pattern goes on: before white space, and between a letter and a symbol that is no apostrophe."""
+
+
 class Engine(Protocol):
     """Encodes texts literally: no control token, nothing added around them."""
 
@@ -55,15 +60,16 @@ class Reference:
 
 
 class Fast:
-    """fastokens, with the reference for the texts that it refuses: those with a byte that has no token (``unspelled`` characters, as the
-    inside of a character class, mostly). Raises ValueError for a definition that it cannot read.
+    """fastokens, with the reference for what it refuses: words with a byte that has no token (``spelled`` says which bytes have one),
+    and those with the mark. Raises ValueError for a definition that it cannot read.
 
     It is five times as fast with GPT-2's pattern alone (Radford et al. 2019) as after a pre-tokenizer that splits off each digit. So
     where a tokenizer does both, a mark of white space is written before each digit, and its token taken out again: before the mark that
-    pattern ends what stands there as it would at the end of a text, and between two marks there is never more than one digit.
+    pattern ends what stands there as it would at the end of a text, and between two marks there is never more than one digit. A text may
+    be cut where no token of that pattern goes on, so the reference is asked for a few words only.
     """
 
-    def __init__(self, definition: Mapping[str, Any], reference: Engine, unspelled: str) -> None:
+    def __init__(self, definition: Mapping[str, Any], reference: Engine, spelled: np.ndarray) -> None:
         from fastokens._native import Tokenizer as Native
 
         byte_level = after_digits(definition)
@@ -72,38 +78,69 @@ class Fast:
         if byte_level and len(self._mark_id) != 4:
             raise ValueError("the vocabulary has no token for a vertical tab")
         self._reference = reference
-        self._odd = re.compile(f"[{_MARK if byte_level else ''}{unspelled}]" if byte_level or unspelled else "(?!)")
+        self._odd_bytes = ~spelled
+        if byte_level:
+            self._odd_bytes[ord(_MARK)] = True
+        self._cuts_words = byte_level is not None and definition.get("normalizer") is None
         self.name = f"{FAST_PACKAGE} {metadata.version(FAST_PACKAGE)}"
 
     def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """The ids of all texts one after the other (int32), and how many each has (int64[n])."""
-        odd = [number for number, text in enumerate(texts) if self._odd.search(text)]
-        if not odd:
-            return self._encode(texts)
+        array = pa.array(texts, pa.large_string())
+        odd = self._odd(array)
+        if not len(odd):
+            return self._encode(array)
         pieces = []
-        for start, stop in pairwise([-1, *odd, len(texts)]):
-            pieces += [self._encode(texts[start + 1 : stop]), self._reference.encode(texts[stop : stop + 1])]
+        for start, stop in pairwise([-1, *odd.tolist(), len(texts)]):
+            pieces.append(self._encode(array[start + 1 : stop]))
+            pieces += [self._encode_odd(text) for text in texts[stop : stop + 1]]
         return _joined(pieces)
 
-    def _encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def _odd(self, texts: pa.LargeStringArray) -> np.ndarray:
+        """The texts with a byte that the reference must be asked about: int64[], ascending."""
+        _, offsets, data = texts.buffers()
+        if data is None or not self._odd_bytes.any():
+            return np.empty(0, np.int64)
+        ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+        found = np.flatnonzero(self._odd_bytes[np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]])
+        return np.unique(np.searchsorted(ends - ends[0], found, side="right") - 1)
+
+    def _encode_odd(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        if not self._cuts_words:
+            return self._reference.encode([text])
+        words = _CUT.split(text)
+        is_odd = np.zeros(len(words), bool)
+        is_odd[self._odd(pa.array(words, pa.large_string()))] = True
+        edges = [0, *(np.flatnonzero(np.diff(is_odd)) + 1).tolist(), len(words)]
+        runs = ["".join(words[start:end]) for start, end in pairwise(edges)]
+        first_odd = 0 if is_odd[0] else 1
+        ids: list[np.ndarray] = [np.empty(0, np.int32)] * len(runs)
+        ids[first_odd::2] = _each(self._reference.encode(runs[first_odd::2]))
+        ids[1 - first_odd :: 2] = _each(self._encode(pa.array(runs[1 - first_odd :: 2], pa.large_string())))
+        joined = np.concatenate(ids)
+        return joined, np.array([len(joined)], np.int64)
+
+    def _encode(self, texts: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
         try:
-            flat, ends = self._native.encode_batch_flat(self._marked(texts))
+            flat, ends = self._native.encode_batch_flat(self._marked(texts).to_pylist())
         except ValueError:
             if len(texts) == 1:
-                return self._reference.encode(texts)
+                return self._reference.encode(texts.to_pylist())
             half = len(texts) // 2
             return _joined([self._encode(texts[:half]), self._encode(texts[half:])])
         ids, offsets = np.frombuffer(flat, np.uint32).view(np.int32), np.frombuffer(ends, np.uint64).astype(np.int64)
         if not self._mark_id:
             return ids, np.diff(offsets)
-        marks = np.flatnonzero(ids == np.frombuffer(self._mark_id, np.int32))
-        return np.delete(ids, marks), np.diff(offsets - np.searchsorted(marks, offsets))
+        is_mark = ids == np.frombuffer(self._mark_id, np.int32)
+        return ids[~is_mark], np.diff(offsets - np.searchsorted(np.flatnonzero(is_mark), offsets))
 
-    def _marked(self, texts: Sequence[str]) -> list[str]:
-        if not self._mark_id:
-            return list(texts)
-        marked: list[str] = pc.replace_substring_regex(pa.array(texts, pa.large_string()), r"(\p{N})", _MARK + r"\1").to_pylist()
-        return marked
+    def _marked(self, texts: pa.LargeStringArray) -> pa.LargeStringArray:
+        return pc.replace_substring_regex(texts, r"(\p{N})", _MARK + r"\1") if self._mark_id else texts
+
+
+def _each(encoded: tuple[np.ndarray, np.ndarray]) -> list[np.ndarray]:
+    ids, sizes = encoded
+    return np.split(ids, np.cumsum(sizes)[:-1]) if len(sizes) else []
 
 
 def _joined(pieces: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
@@ -111,12 +148,14 @@ def _joined(pieces: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray
     return np.concatenate(ids), np.concatenate(sizes)
 
 
-def fast_engine(definition: Mapping[str, Any], reference: Engine, unspelled: str = "") -> Fast | None:
-    """The fast engine for a ``tokenizer.json``; None where it is not installed or cannot read it."""
+def fast_engine(definition: Mapping[str, Any], reference: Engine, spelled: np.ndarray) -> Fast | None:
+    """The fast engine for a ``tokenizer.json`` whose vocabulary spells the bytes ``spelled`` (bool[256]); None where it is not installed or
+    cannot read it.
+    """
     if util.find_spec(FAST_PACKAGE) is None:
         return None
     try:
-        return Fast(definition, reference, unspelled)
+        return Fast(definition, reference, spelled)
     except ValueError:
         return None
 

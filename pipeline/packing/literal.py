@@ -34,6 +34,7 @@ class LiteralTokenizer:
 
     def __init__(self, info: TokenizerInfo) -> None:
         self.info = info
+        self._engines: dict[tuple[int, bool], Engine] = {}
         added = {entry["id"]: entry for entry in info.definition.get("added_tokens") or ()}
         self.controls: dict[str, int] = {entry["content"]: token_id for token_id, entry in sorted(added.items()) if not _is_space(entry)}
         for text in info.special.values():
@@ -79,8 +80,12 @@ class LiteralTokenizer:
         return engine, engine if self.inner is self.text else self._engine(self._inner_definition, self.inner, fast)
 
     def _engine(self, definition: Mapping[str, Any], tokenizer: Tokenizer, fast: bool) -> Engine:
-        reference = Reference(tokenizer)
-        return (fast_engine(definition, reference, _characters(np.flatnonzero(~self._spelled_bytes))) if fast else None) or reference
+        found = self._engines.get((id(tokenizer), fast))
+        if found is None:
+            reference = Reference(tokenizer)
+            found = (fast_engine(definition, reference, self._spelled_bytes) if fast else None) or reference
+            self._engines[id(tokenizer), fast] = found
+        return found
 
     @cached_property
     def _text_definition(self) -> dict[str, Any]:
@@ -154,6 +159,20 @@ class LiteralTokenizer:
         return self.info.id_of(model["unk_token"]) if isinstance(model.get("unk_token"), str) else None
 
 
+def literal_tokenizer(info: TokenizerInfo) -> LiteralTokenizer:
+    """The literal tokenizer of this process for ``info``: building one takes a second, and equal fingerprints give equal ids."""
+    found = _BUILT.get(info.fingerprint)
+    if found is None:
+        if len(_BUILT) >= _MAX_BUILT:
+            _BUILT.clear()
+        found = _BUILT[info.fingerprint] = LiteralTokenizer(info)
+    return found
+
+
+_BUILT: dict[str, LiteralTokenizer] = {}
+_MAX_BUILT = 2
+
+
 def literal_definition(definition: Mapping[str, Any], controls: Mapping[str, int]) -> dict[str, Any]:
     """``tokenizer.json`` without its control tokens: nothing is left that could match their text.
 
@@ -182,17 +201,6 @@ def literal_definition(definition: Mapping[str, Any], controls: Mapping[str, int
 def _touches(merge: Any, controls: Mapping[str, int]) -> bool:
     left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
     return left in controls or right in controls or left + right in controls
-
-
-def _characters(first_bytes: np.ndarray) -> str:
-    """The inside of a character class: all characters whose UTF-8 begins with one of the bytes."""
-    ranges = []
-    for byte in first_bytes.tolist():
-        mask, num_more = next((mask, n) for n, mask in ((0, 0x7F), (1, 0x1F), (2, 0x0F), (3, 0x07)) if n == 3 or byte < (0x80, 0xE0, 0xF0)[n])
-        first = (byte & mask) << 6 * num_more
-        if byte < 0x80 or 0xC2 <= byte <= 0xF4:
-            ranges.append(rf"\U{first:08x}-\U{min(first + (1 << 6 * num_more) - 1, 0x10FFFF):08x}")
-    return "".join(ranges)
 
 
 def _is_byte_level(definition: Mapping[str, Any]) -> bool:

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_LONG = 100
+"""From about so many values a span on, copying spans one by one costs less than an index for every value."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -112,6 +115,21 @@ def spans(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     ends = np.cumsum(sizes)
     total = int(ends[-1]) if len(ends) else 0
     return np.repeat(starts - (ends - sizes), sizes) + np.arange(total, dtype=np.int64)
+
+
+def gathered(values: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """``values[starts[i] : starts[i] + sizes[i]]`` of all i, one after the other; ``values`` keep their type."""
+    if not len(starts) or int(sizes.sum()) < _LONG * len(starts):
+        picked: np.ndarray = values[spans(starts, sizes)]
+        return picked
+    return np.concatenate([values[start:end] for start, end in zip(starts.tolist(), (starts + sizes).tolist(), strict=True)])
+
+
+def counted(flags: np.ndarray) -> np.ndarray:
+    """How many of the first ``i`` flags (bool[n]) are set: int32[n + 1]."""
+    sums = np.zeros(len(flags) + 1, dtype=np.int32)
+    np.cumsum(flags, out=sums[1:])
+    return sums
 
 
 def _place(counts: np.ndarray, capacity: int) -> tuple[np.ndarray, int]:

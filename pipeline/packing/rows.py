@@ -19,7 +19,7 @@ from pipeline.commits import writing
 from pipeline.errors import UsageError
 from pipeline.models import TokenizerInfo
 from pipeline.packing import mix
-from pipeline.packing.plan import PACKERS, Plan, shuffled
+from pipeline.packing.plan import PACKERS, Plan, counted, shuffled
 from pipeline.packing.sequences import Chunks, Place, SequenceIndex
 from pipeline.packing.settings import TokenizeSettings
 from pipeline.packing.split import SPLITS, TRAIN, assign
@@ -198,7 +198,7 @@ def write_rows(path: Path, batches: Iterable[pa.RecordBatch], format: str) -> di
 def _teaches(batch: pa.RecordBatch) -> np.ndarray:
     """bool[rows]: whether something of each row is learned."""
     labels = batch.column("labels")
-    learned = np.concatenate([[0], np.cumsum(labels.values.to_numpy() != IGNORED)])
+    learned = counted(labels.values.to_numpy() != IGNORED)
     teaches: np.ndarray = np.diff(learned[labels.offsets.to_numpy()]) > 0
     return teaches
 
@@ -212,7 +212,7 @@ def count_rows(batch: pa.RecordBatch) -> dict[str, int]:
         "rows": len(batch),
         "sequences": int((~is_padding).sum()),
         "tokens": int(sizes[~is_padding].sum()),
-        "learned": int((labels != IGNORED).sum()),
+        "learned": int(np.count_nonzero(labels != IGNORED)),
         "padding": int(sizes[is_padding].sum()),
     }
 
@@ -242,12 +242,11 @@ def _rows(chunks: Chunks, task: ShardTask) -> pa.RecordBatch:
         if one != _PAD:
             chunk = chunks[one]
             offset = int(chunk.offsets[row]) + first
-            ids[begin:end] = chunk.ids[offset : offset + end - begin]
-            learned[begin:end] = chunk.learned[offset : offset + end - begin]
+            chunk.read(offset, ids[begin:end], learned[begin:end])
             starts[number] = chunk.start[row] + first
     labels = np.where(learned, ids, np.int32(IGNORED))
     labels[begins] = IGNORED
-    positions = (np.arange(total) - np.repeat(begins, task.length)).astype(np.int32)
+    positions = np.arange(total, dtype=np.int32) - np.repeat(begins.astype(np.int32), task.length)
     of_row = np.concatenate([[0], np.cumsum(task.num_sequences)])
     by_token, by_sequence = np.concatenate([[0], ends])[of_row].astype(np.int32), of_row.astype(np.int32)
     documents = _documents(chunks, task)

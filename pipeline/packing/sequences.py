@@ -1,11 +1,12 @@
-"""Encoded sequences on disk: written once as Arrow files, found again through memory maps, copied only into the rows they end up in."""
+"""Encoded sequences on disk: written once as Arrow files, found again through memory maps, read only into the rows they end up in."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -61,16 +62,17 @@ class SequenceIndex:
 
 def write_encoded(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
     """Write encoded sequences (schema ENCODED) as an Arrow file that can be memory-mapped; gives the number of sequences."""
-    num_sequences, pending = 0, pa.RecordBatch.from_pylist([], schema=ENCODED)
+    num_sequences, pending, num_bytes = 0, list[pa.RecordBatch](), 0
     with writing(path) as file, pa.ipc.new_file(pa.PythonFile(file, mode="w"), ENCODED) as writer:
         for batch in batches:
             num_sequences += len(batch)
-            pending = pa.concat_batches([pending, batch])
-            if pending.nbytes >= CHUNK_BYTES:
-                writer.write_batch(pending)
-                pending = pending.slice(0, 0)
-        if len(pending):
-            writer.write_batch(pending)
+            num_bytes += batch.nbytes
+            pending.append(batch)
+            if num_bytes >= CHUNK_BYTES:
+                writer.write_batch(pa.concat_batches(pending))
+                pending, num_bytes = [], 0
+        if any(map(len, pending)):
+            writer.write_batch(pa.concat_batches(pending))
     return num_sequences
 
 
@@ -101,21 +103,44 @@ def index_sequences(paths: Sequence[Path]) -> SequenceIndex:
 
 def open_encoded(path: Path) -> Any:
     """The reader of an encoded file over its memory map; raises DatasetError."""
+    return _reader(_mapped(path), path)
+
+
+def _mapped(path: Path) -> Any:
     try:
-        return pa.ipc.open_file(pa.memory_map(str(path)))
+        return pa.memory_map(str(path))
+    except OSError as error:
+        raise DatasetError(str(path), f"cannot be read ({error.strerror or error})", "run tokenize again") from None
+
+
+def _reader(mapped: Any, path: Path) -> Any:
+    try:
+        return pa.ipc.open_file(mapped)
     except (OSError, pa.ArrowException) as error:
         raise DatasetError(str(path), f"cannot be read ({str(error).splitlines()[0][:120]})", "run tokenize again") from None
 
 
-@dataclass(frozen=True)
 class Chunk:
-    """The columns of a chunk as views of its memory map: sequence ``r`` holds ``ids[offsets[r]:offsets[r + 1]]``."""
+    """A chunk: sequence ``r`` holds tokens ``offsets[r]`` to ``offsets[r + 1]`` and begins at token ``start[r]`` of ``document[r]``.
 
-    offsets: np.ndarray
-    ids: np.ndarray
-    learned: np.ndarray
-    start: np.ndarray
-    document: pa.StringArray
+    The columns of one value a sequence are views of the memory map. Tokens are read from the file: rows take sequences from everywhere, each
+    touch maps 64 KB, and mapped pages count as this process's memory.
+    """
+
+    def __init__(self, file: IO[bytes], reader: Any, number: int, base: int) -> None:
+        batch = reader.get_batch(number)
+        ids, learned = batch.column("input_ids"), batch.column("learned")
+        self.offsets: np.ndarray = ids.offsets.to_numpy()
+        self.start: np.ndarray = batch.column("start").to_numpy()
+        self.document: pa.StringArray = batch.column("id")
+        self._file = file
+        self._ids_at, self._learned_at = (column.values.buffers()[1].address - base for column in (ids, learned))
+
+    def read(self, first: int, ids: np.ndarray, learned: np.ndarray) -> None:
+        """Fill ``ids`` (int32[n]) and ``learned`` (uint8[n]) with the tokens from ``first`` on; raises DatasetError."""
+        for column, start in ((ids, self._ids_at + 4 * first), (learned, self._learned_at + first)):
+            if os.preadv(self._file.fileno(), [column.data], start) != column.nbytes:
+                raise DatasetError(self._file.name, "ends too early", "run tokenize again")
 
 
 class Chunks:
@@ -123,17 +148,17 @@ class Chunks:
 
     def __init__(self, places: Sequence[Place]) -> None:
         self._places = places
-        self._readers: dict[Path, Any] = {}
+        self._files: dict[Path, tuple[IO[bytes], Any, int]] = {}
         self._open: dict[int, Chunk] = {}
 
     def __getitem__(self, number: int) -> Chunk:
         chunk = self._open.get(number)
         if chunk is None:
             path, batch_number = self._places[number]
-            if path not in self._readers:
-                self._readers[path] = open_encoded(path)
-            batch = self._readers[path].get_batch(batch_number)
-            ids, learned = batch.column("input_ids"), batch.column("learned")
-            views = (ids.offsets.to_numpy(), ids.values.to_numpy(), learned.values.to_numpy(), batch.column("start").to_numpy())
-            chunk = self._open[number] = Chunk(*views, batch.column("id"))
+            if path not in self._files:
+                mapped = _mapped(path)
+                base = mapped.read_buffer(1).address
+                self._files[path] = path.open("rb", buffering=0), _reader(mapped, path), base
+            file, reader, base = self._files[path]
+            chunk = self._open[number] = Chunk(file, reader, batch_number, base)
         return chunk

@@ -8,6 +8,69 @@ from typing import Literal
 
 from pipeline.settings import at_least, between
 
+CHATML = "chatml"
+_CHATML_TOKENS = ("<|im_start|>", "<|im_end|>")
+_NUM_BYTES = 256
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """The control tokens that have a part to play; no text ever becomes one of them."""
+
+    bos_token: str = "<|endoftext|>"
+    """Begins a text where a program insists on it; the rows hold none."""
+
+    eos_token: str = "<|im_end|>"
+    """Ends a plain document, and generation."""
+
+    pad_token: str = "<|pad|>"
+
+
+@dataclass(frozen=True)
+class OwnTokenizer:
+    """The tokenizer that ``tokenizer: train`` trains on the documents: a byte-level BPE."""
+
+    vocab_size: int = at_least(16384, _NUM_BYTES + 3)
+    """Control tokens, all 256 bytes and what was merged, together."""
+
+    special_tokens: SpecialTokens = field(default_factory=SpecialTokens)
+
+    tokens: tuple[str, ...] = ()
+    """Further control tokens: those that a chat template of your own writes."""
+
+    chat_template: str | None = CHATML
+    """``chatml``, or a Jinja file; empty for plain text alone."""
+
+    min_frequency: int = at_least(2, 1)
+    """A pair that stands in the sample less often is not merged."""
+
+    split_digits: bool = True
+    """Each digit is a token of its own."""
+
+    sample_mb: float = at_least(64.0, 0.001)
+    """About how many megabytes of training text are learned from, a seeded sample, which bounds the memory: at 64 half a gigabyte for
+    ordinary text, 4 GB for text that is all random letters."""
+
+    def __post_init__(self) -> None:
+        if "" in self.controls:
+            raise ValueError("a control token is empty; give it a text, or leave it out")
+        if self.special_tokens.pad_token in (self.special_tokens.eos_token, self.special_tokens.bos_token):
+            raise ValueError("special_tokens.pad_token is another special token too; what ends a text must be learned, padding must not")
+        least = _NUM_BYTES + len(self.controls)
+        if self.vocab_size < least:
+            raise ValueError(f"vocab_size is {self.vocab_size}; the bytes and control tokens alone are {least}")
+
+    @property
+    def named_tokens(self) -> dict[str, str]:
+        """The special tokens by their part, as ``tokenizer_config.json`` names them."""
+        return dict(vars(self.special_tokens))
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """All control tokens in the order of their ids, which begin at 0."""
+        chat = _CHATML_TOKENS if self.chat_template == CHATML else ()
+        return tuple(dict.fromkeys([self.special_tokens.bos_token, *chat, *vars(self.special_tokens).values(), *self.tokens]))
+
 
 @dataclass(frozen=True)
 class TokenizeSettings:
@@ -57,3 +120,6 @@ class TokenizeSettings:
 
     pad_token: str | None = None
     """Text of a token of the vocabulary; else the tokenizer's own where it is not also its end of text, else its unknown token."""
+
+    own_tokenizer: OwnTokenizer = field(default_factory=OwnTokenizer)
+    """Counts only where the tokenizer is ``train``."""

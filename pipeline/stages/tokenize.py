@@ -1,6 +1,7 @@
 """python -m pipeline.stages.tokenize INPUT... OUTPUT: clean documents become packed rows of tokens, in a training and a validation split.
 
-Tokenizer and length come from the recipe (--recipe), or from --tokenizer and --length; the rest from stages/tokenize.yaml.
+Tokenizer and length come from the recipe (--recipe), or from --tokenizer and --length; the rest from stages/tokenize.yaml. The tokenizer
+``train`` is trained on the documents first.
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ from pipeline.packing.agreement import fast_agrees
 from pipeline.packing.encode import Encoded, encoder_for
 from pipeline.packing.sequences import SequenceIndex, index_sequences, write_encoded
 from pipeline.packing.settings import TokenizeSettings
+from pipeline.packing.training_bpe import Sample, chat_template, shortfall, smaller, train_tokenizer, training_part, write_trained
 from pipeline.pools import pool, run_step
 from pipeline.progress import Progress
 from pipeline.report import Report
 from pipeline.settings import build, digest, override, read_yaml, to_plain
 from pipeline.stages.inputs import Inputs, open_inputs
 from pipeline.summary import print_summary
-from pipeline.training.recipe import Recipe, read_recipe
+from pipeline.training.recipe import OWN_FOLDER, OWN_NAME, Recipe, read_recipe
 
 STAGE_VERSION = 1
 NOTES = {
@@ -49,10 +51,10 @@ ENCODED = "__work/{}.encoded.arrow"
 
 @dataclass(frozen=True)
 class Job:
-    """What is tokenized, with which tokenizer and how: its key decides whether there is anything to do."""
+    """What is tokenized, with which tokenizer (None: one that is trained first) and how: its key decides whether there is anything to do."""
 
     settings: Mapping[str, Any]
-    info: TokenizerInfo
+    info: TokenizerInfo | None
     length: int
     inputs: tuple[Mapping[str, str], ...]
 
@@ -60,7 +62,8 @@ class Job:
     def key(self) -> str:
         """Digest of all that goes in; the tokenizer by what it does, not by where it lies."""
         how = {name: value for name, value in self.settings.items() if name != "tokenizer"}
-        return digest(["tokenize", STAGE_VERSION, how, self.info.fingerprint, [item["digest"] for item in self.inputs]])
+        tokenizer = self.info.fingerprint if self.info is not None else OWN_NAME
+        return digest(["tokenize", STAGE_VERSION, how, tokenizer, [item["digest"] for item in self.inputs]])
 
 
 def read_settings(path: Path, assignments: Sequence[str] = ()) -> TokenizeSettings:
@@ -70,12 +73,15 @@ def read_settings(path: Path, assignments: Sequence[str] = ()) -> TokenizeSettin
 
 def settings_for_key(settings: TokenizeSettings, recipe: Recipe) -> dict[str, Any]:
     """The values that decide the output: the stage's settings, and of the recipe the tokenizer and the length."""
-    return {**to_plain(settings), "tokenizer": recipe.tokenizer_name, "length": recipe.sequence_len}
+    plain = {**to_plain(settings), "tokenizer": recipe.tokenizer_name, "length": recipe.sequence_len}
+    own = plain.pop("own_tokenizer")
+    template = chat_template(settings.own_tokenizer) if recipe.trains_tokenizer else None
+    return {**plain, "own_tokenizer": {**own, "chat_template": template}} if recipe.trains_tokenizer else plain
 
 
 def resolve(settings: TokenizeSettings, recipe: Recipe, inputs: Sequence[Mapping[str, str]]) -> Job:
     """Load the tokenizer and fix the key; raises UsageError for a tokenizer that is not there."""
-    info = load_tokenizer(recipe.tokenizer_name, recipe.tokenizer_revision)
+    info = None if recipe.trains_tokenizer else load_tokenizer(recipe.tokenizer_name, recipe.tokenizer_revision)
     return Job(settings_for_key(settings, recipe), info, recipe.sequence_len, tuple(inputs))
 
 
@@ -158,14 +164,21 @@ def tokenize(
     job: Job, settings: TokenizeSettings, recipe: Recipe, inputs: Inputs, output: Path, workers: int, scheduler: str | None, progress: Progress
 ) -> Dataset:
     """Run the passes and commit the token set."""
-    padding = packed.padding_for(job.info, job.length, settings)
+    if job.info is not None:
+        packed.padding_for(job.info, job.length, settings)  # a mistake is told before anything is written
     with Build(output, job.key) as build_:
         if build_.ready is not None:
             return build_.ready
         shards = [path for dataset in inputs.datasets for path in dataset.files()]
         with pool(workers, scheduler, len(shards)) as executor:
-            engine = _engine(build_, shards, job.info)
-            encoded = _encode(build_, shards, settings, recipe, engine["fast"], executor, progress)
+            own = _own_tokenizer(build_, shards, settings, executor, progress) if job.info is None else None
+            name = str((build_.folder / OWN_FOLDER).resolve()) if own else _name_for_workers(recipe)
+            info = job.info or load_tokenizer(name)
+            padding = packed.padding_for(info, job.length, settings)
+            engine = _engine(build_, shards, info)
+            how = (name, recipe.tokenizer_revision, recipe.sequence_len, settings, engine["fast"])
+            tasks = {f"{number:05d}": Encoding(shard.resolve(), *how) for number, shard in enumerate(shards)}
+            encoded = run_step(build_, "encode", encode_shard, tasks, executor, progress)
             gathered, mixed = _gather(build_, len(encoded), job, settings, padding, executor, progress)
         report = Report()
         tokens: dict[str, dict[str, int]] = {}
@@ -181,13 +194,42 @@ def tokenize(
             "tokens": dict(sorted(tokens.items())),
             "mix": mixed["figures"],
             "splits": _figures(gathered, job.length),
-            "tokenizer": {"name": job.info.name, "fingerprint": job.info.fingerprint},
+            "tokenizer": {"name": info.name, "fingerprint": info.fingerprint, **(own["about"] if own else {})},
             "sequence_len": job.length,
             "file_format": settings.format,
         }
         _check_tokens(about)
         written = [Shard(**shard) for record in [*gathered, *encoded, mixed] for shard in record["shards"]]
-        return build_.commit(written, about, {"workers": workers, "engine": engine["finding"]})
+        return build_.commit(written, about, {"workers": workers, "engine": engine["finding"]}, files=own["files"] if own else [])
+
+
+def _own_tokenizer(build_: Build, shards: Sequence[Path], settings: TokenizeSettings, executor: Executor, progress: Progress) -> Any:
+    """Train the tokenizer into the token set's own folder: a record, so that a run that resumes need not train again."""
+    done = build_.record("own-tokenizer")
+    if done is not None:
+        return done
+    wanted = settings.own_tokenizer
+    whole = training_part(settings.seed, settings.validation_share + settings.test_share)
+    tasks = {f"{number:05d}": (shard.resolve(), whole) for number, shard in enumerate(shards)}
+    num_bytes = sum(run_step(build_, "measure", measure_shard, tasks, executor, progress))
+    sample = smaller(whole, num_bytes, round(wanted.sample_mb * 1e6))
+    progress.start("train the tokenizer", 1)
+    tokenizer = train_tokenizer(sample.texts(shards), wanted)
+    files = write_trained(build_.folder / OWN_FOLDER, tokenizer, wanted, chat_template(wanted))
+    progress.advance()
+    about = {"name": OWN_NAME, "folder": OWN_FOLDER, "vocab_size": tokenizer.get_vocab_size()}
+    return build_.finish("own-tokenizer", {"about": about, "files": [f"{OWN_FOLDER}/{file}" for file in files]})
+
+
+def measure_shard(folder: Path, name: str, task: tuple[Path, Sample]) -> int:
+    """How many bytes of text a sample has of a shard."""
+    shard, sample = task
+    return sample.num_bytes(shard)
+
+
+def _name_for_workers(recipe: Recipe) -> str:
+    where = Path(recipe.tokenizer_name)
+    return str(where.resolve()) if where.exists() else recipe.tokenizer_name
 
 
 def _engine(build_: Build, shards: Sequence[Path], info: TokenizerInfo) -> Any:
@@ -197,16 +239,6 @@ def _engine(build_: Build, shards: Sequence[Path], info: TokenizerInfo) -> Any:
         return done or {"fast": False, "finding": "there was nothing to encode"}
     fast, finding = fast_agrees(info, shards)
     return build_.finish("engine", {"fast": fast, "finding": finding})
-
-
-def _encode(
-    build_: Build, shards: Sequence[Path], settings: TokenizeSettings, recipe: Recipe, fast: bool, executor: Executor, progress: Progress
-) -> list[Any]:
-    where = Path(recipe.tokenizer_name)
-    name = str(where.resolve()) if where.exists() else recipe.tokenizer_name
-    how = (name, recipe.tokenizer_revision, recipe.sequence_len, settings, fast)
-    tasks = {f"{number:05d}": Encoding(shard.resolve(), *how) for number, shard in enumerate(shards)}
-    return run_step(build_, "encode", encode_shard, tasks, executor, progress)
 
 
 def _gather(
@@ -268,15 +300,24 @@ def _lines(dataset: Dataset) -> list[str]:
     lines.append(f"longer than a row: {total['documents_split']:,} documents split, {cut}, {total['tokens_dropped']:,} tokens in removed documents")
     mixed = [f"{source} {f['times']:g} times" for source, f in dataset.manifest["mix"].items() if f["times"] != 1]
     lines += [f"training rows hold each document of {', '.join(mixed)}; __left_out names those that none holds"] if mixed else []
+    lines += _own_lines(dataset)
     lines += [f"{total[name]:,} {what}" for name, what in NOTES.items() if total[name]]
     return [*lines, json.loads((dataset.folder / RUN).read_text())["engine"]]
+
+
+def _own_lines(dataset: Dataset) -> list[str]:
+    tokenizer, asked = dataset.manifest["tokenizer"], dataset.manifest["settings"].get("own_tokenizer")
+    if asked is None:
+        return []
+    where = f"own tokenizer: {tokenizer['vocab_size']:,} tokens, in {dataset.folder / tokenizer['folder']}"
+    return [where, *shortfall(tokenizer["vocab_size"], asked["vocab_size"], asked["min_frequency"])]
 
 
 def _recipe(arguments: Any) -> Recipe:
     if (arguments.tokenizer is None) != (arguments.length is None):
         raise UsageError("tokenize", "--tokenizer and --length belong together", "give both, or a --recipe")
     if arguments.tokenizer is not None:
-        return Recipe(base_model=arguments.tokenizer, sequence_len=arguments.length)
+        return Recipe(base_model=arguments.tokenizer, tokenizer=arguments.tokenizer, sequence_len=arguments.length)
     return read_recipe(arguments.recipe or bench.find(DEFAULT_RECIPE))
 
 
@@ -284,7 +325,7 @@ def main(given: Sequence[str]) -> int:
     """The command."""
     parser = command.stage_parser("tokenize", __doc__ or "")
     parser.add_argument("--recipe", type=Path, metavar="FILE", help=f"the recipe that names tokenizer and length (default: {DEFAULT_RECIPE})")
-    parser.add_argument("--tokenizer", metavar="NAME", help="a folder, a tokenizer.json or a Hub id, in place of a recipe")
+    parser.add_argument("--tokenizer", metavar="NAME", help="a folder, a tokenizer.json, a Hub id, or train, in place of a recipe")
     parser.add_argument("--length", type=int, metavar="TOKENS", help="tokens in a row, with --tokenizer")
     arguments = parser.parse_args(given)
     paths, output = command.inputs_and_output(arguments.paths, "tokenize")

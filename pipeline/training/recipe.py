@@ -10,6 +10,12 @@ from typing import Literal
 
 from pipeline.settings import at_least, between, build, override, read_yaml
 
+TRAIN_TOKENIZER = "train"
+"""In place of a tokenizer's name: one is trained on the documents, as ``own_tokenizer`` of stages/tokenize.yaml says."""
+
+OWN_NAME, OWN_FOLDER = "own", "tokenizer"
+"""What such a tokenizer is called, and the folder of the token set that holds it."""
+
 Precision = Literal["bf16", "fp16", "fp32"]
 """What matrices are multiplied in; sums, norms, adapter and optimizer stay in fp32."""
 
@@ -36,7 +42,8 @@ class Recipe:
     """Branch, tag or commit of a Hub id; what it resolved to is written into the run's own copy of the recipe."""
 
     tokenizer: str | None = None
-    """A folder, a tokenizer.json or a Hub id; by default the model's own."""
+    """A folder, a tokenizer.json or a Hub id; by default the model's own. ``train``: one trained on the documents (a folder called
+    train is ./train)."""
 
     adapter: Literal["qlora", "lora"] = "qlora"
     """``qlora``: LoRA on a base held in 4 bits. ``lora``: LoRA on a base as it is stored."""
@@ -135,8 +142,19 @@ class Recipe:
         return self.revision_of_model if self.tokenizer is None else None
 
     @property
+    def trains_tokenizer(self) -> bool:
+        """Whether the tokenizer is trained on the documents that are tokenized, and lies with their tokens."""
+        return self.tokenizer == TRAIN_TOKENIZER
+
+    def tokenizer_beside(self, tokens: Path) -> str:
+        """What to load the tokenizer of a token set from: its own folder where it was trained there."""
+        return str(tokens / OWN_FOLDER) if self.trains_tokenizer else self.tokenizer_name
+
+    @property
     def tokens_name(self) -> str:
         """``<tokenizer>-<sequence_len>``: the folder under data/tokens whose rows this recipe trains on."""
+        if self.trains_tokenizer:
+            return f"{OWN_NAME}-{self.sequence_len}"
         path = Path(self.tokenizer_name)
         last = path.parent.name if path.name == "tokenizer.json" else path.name
         slug = re.sub(r"[^a-z0-9._]+", "-", last.lower()).strip("-.")

@@ -1,0 +1,1 @@
+"""Datasets in the words of other tools: each target is a module, each kind of export a command."""
