@@ -120,7 +120,8 @@ def _any_match(content: pa.LargeStringArray, group: Sequence[Pattern], ignore_ca
         if len(group) == 1:
             return np.ones(len(content), bool)
         half = len(group) // 2
-        return _any_match(content, group[:half], ignore_case) | _any_match(content, group[half:], ignore_case)
+        either: np.ndarray = _any_match(content, group[:half], ignore_case) | _any_match(content, group[half:], ignore_case)
+        return either
 
 
 @dataclass(frozen=True)

@@ -98,12 +98,7 @@ class Fast:
 
     def _odd(self, texts: pa.LargeStringArray) -> np.ndarray:
         """The texts with a byte that the reference must be asked about: int64[], ascending."""
-        _, offsets, data = texts.buffers()
-        if data is None or not self._odd_bytes.any():
-            return np.empty(0, np.int64)
-        ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-        found = np.flatnonzero(self._odd_bytes[np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]])
-        return np.unique(np.searchsorted(ends - ends[0], found, side="right") - 1)
+        return np.flatnonzero(count_bytes(texts, self._odd_bytes))
 
     def _encode_odd(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         if not self._cuts_words:
@@ -136,6 +131,16 @@ class Fast:
 
     def _marked(self, texts: pa.LargeStringArray) -> pa.LargeStringArray:
         return pc.replace_substring_regex(texts, r"(\p{N})", _MARK + r"\1") if self._mark_id else texts
+
+
+def count_bytes(texts: pa.LargeStringArray, flags: np.ndarray) -> np.ndarray:
+    """How many bytes of each text are flagged: int64[n]; ``flags`` is bool[256]."""
+    _, offsets, data = texts.buffers()
+    if data is None or not len(texts) or not flags.any():
+        return np.zeros(len(texts), np.int64)
+    ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    content = data[int(ends[0]) : int(ends[-1])].to_pybytes().translate(flags.view(np.uint8).tobytes())
+    return np.diff(np.searchsorted(np.flatnonzero(np.frombuffer(content, bool)), ends - ends[0]))
 
 
 def _each(encoded: tuple[np.ndarray, np.ndarray]) -> list[np.ndarray]:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
 from pipeline.models import TokenizerInfo
-from pipeline.packing.engine import Engine, Reference, fast_engine
+from pipeline.packing.engine import Engine, Reference, count_bytes, fast_engine
 
 _SPACE = "\u2581"
 """SentencePiece writes a blank as this character."""
@@ -116,14 +116,7 @@ class LiteralTokenizer:
 
     def count_lost_bytes(self, texts: pa.LargeStringArray) -> np.ndarray:
         """How many bytes of each text the vocabulary cannot spell and the tokenizer leaves out without a word: int64[n]."""
-        spelled = self._spelled_bytes
-        if spelled.all() or not len(texts):
-            return np.zeros(len(texts), dtype=np.int64)
-        _, offsets, data = texts.buffers()
-        ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-        content = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]] if data is not None else np.empty(0, np.uint8)
-        lost = np.flatnonzero(~spelled[content])
-        return np.diff(np.searchsorted(lost, ends - ends[0]))
+        return count_bytes(texts, ~self._spelled_bytes)
 
     @cached_property
     def _spelled_bytes(self) -> np.ndarray:

@@ -26,6 +26,7 @@ from pipeline.models import TokenizerInfo, load_tokenizer
 from pipeline.packing import rows as packed
 from pipeline.packing.agreement import fast_agrees
 from pipeline.packing.encode import Encoded, encoder_for
+from pipeline.packing.figures import document_lengths, in_order, shares
 from pipeline.packing.sequences import SequenceIndex, index_sequences, write_encoded
 from pipeline.packing.settings import TokenizeSettings
 from pipeline.packing.training_bpe import Sample, chat_template, shortfall, smaller, train_tokenizer, training_part, write_trained
@@ -37,7 +38,7 @@ from pipeline.stages.inputs import Inputs, open_inputs
 from pipeline.summary import print_summary
 from pipeline.training.recipe import OWN_FOLDER, OWN_NAME, Recipe, read_recipe
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 NOTES = {
     "control_literals": "pieces of text look like control tokens; they are encoded as plain text",
     "bytes_lost": "bytes of text have no token in this vocabulary and were left out",
@@ -102,18 +103,20 @@ def encode_shard(folder: Path, name: str, task: Encoding) -> dict[str, Any]:
     encoder = encoder_for(task.tokenizer, task.revision, task.length, task.settings, task.fast)
     report = Report()
     tokens: dict[str, dict[str, int]] = {}
+    lengths: dict[str, dict[str, int]] = {}
     with ShardWriter(folder, "__removed", name, REMOVED) as removed:
 
         def sequences() -> Iterator[pa.RecordBatch]:
             for batch in read_batches(task.shard, SCHEMA.names, max_rows=512):
                 encoded = encoder.encode(batch)
                 _count(report, tokens, batch, encoded)
+                _add(lengths, document_lengths(encoded.sequences))
                 if len(encoded.removed):
                     removed.write(_removed(batch, encoded))
                 yield encoded.sequences
 
         write_encoded(folder / ENCODED.format(name), sequences())
-    return {"counts": report.to_plain(), "tokens": tokens, "shards": [vars(shard) for shard in removed.shards]}
+    return {"counts": report.to_plain(), "tokens": tokens, "lengths": lengths, "shards": [vars(shard) for shard in removed.shards]}
 
 
 def _count(report: Report, tokens: dict[str, dict[str, int]], batch: pa.RecordBatch, encoded: Encoded) -> None:
@@ -182,9 +185,11 @@ def tokenize(
             gathered, mixed = _gather(build_, len(encoded), job, settings, padding, executor, progress)
         report = Report()
         tokens: dict[str, dict[str, int]] = {}
+        lengths: dict[str, dict[str, int]] = {}
         for record in encoded:
             report.add_plain(record["counts"])
             _add(tokens, record["tokens"])
+            _add(lengths, record["lengths"])
         report.check("tokenize")
         about = {
             "stage": "tokenize",
@@ -192,6 +197,7 @@ def tokenize(
             "inputs": list(job.inputs),
             "counts": report.to_plain(),
             "tokens": dict(sorted(tokens.items())),
+            "document_lengths": in_order(lengths),
             "mix": mixed["figures"],
             "splits": _figures(gathered, job.length),
             "tokenizer": {"name": info.name, "fingerprint": info.fingerprint, **(own["about"] if own else {})},
@@ -277,7 +283,7 @@ def _figures(gathered: Sequence[Mapping[str, Any]], length: int) -> dict[str, di
     for record in gathered:
         _add(splits, {record["split"]: record["figures"]})
     for figures in splits.values():
-        figures["utilisation"] = round(figures["tokens"] / max(1, figures["rows"] * length), 6)
+        figures |= shares(figures, length)
     return splits
 
 

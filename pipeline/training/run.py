@@ -17,7 +17,7 @@ import yaml
 
 from pipeline.commits import writing
 from pipeline.errors import GristmillError, MissingPackageError, UsageError
-from pipeline.models import load_tokenizer
+from pipeline.models import TokenizerInfo, load_tokenizer
 from pipeline.settings import to_plain
 from pipeline.training import metrics
 from pipeline.training.quiet import prepare_process, quiet_libraries
@@ -53,7 +53,7 @@ def run_training(recipe: Recipe, tokens: Path, out: Path, model_folder: Path | s
     Raises UsageError, DatasetError or GristmillError in one line.
     """
     started = time.monotonic()
-    info = load_tokenizer(recipe.tokenizer or str(model_folder), recipe.tokenizer_revision)
+    info = load_tokenizer(recipe.tokenizer_beside(tokens) if recipe.tokenizer else str(model_folder), recipe.tokenizer_revision)
     prepare_process()
     try:
         quiet_libraries()
@@ -67,6 +67,7 @@ def run_training(recipe: Recipe, tokens: Path, out: Path, model_folder: Path | s
     data = rows.open_rows(tokens, recipe, info.fingerprint, out / loop.CHECKPOINTS / "rows")
     wanted = model.precision(recipe)
     base = model.load_base(model_folder, recipe, wanted)
+    _check_vocabulary(info, base.get_input_embeddings().num_embeddings)
     recipe = dataclasses.replace(recipe, revision_of_model=getattr(base.config, "_commit_hash", None) or recipe.revision_of_model)
     _write_record(out / RECIPE, recipe, f"precision {wanted} on {model.device()}, tokens {data.digest[:16]}")
     if recipe.max_steps and recipe.num_epochs:
@@ -90,6 +91,12 @@ def run_training(recipe: Recipe, tokens: Path, out: Path, model_folder: Path | s
     lines = metrics.read(out / loop.METRICS)
     curves.draw(lines, f"{Path(recipe.base_model).name}, {recipe.adapter}", out)
     return _summary(lines, recipe, wanted, time.monotonic() - started)
+
+
+def _check_vocabulary(info: TokenizerInfo, num_embeddings: int) -> None:
+    size = info.tokenizer.get_vocab_size(with_added_tokens=True)
+    if size > num_embeddings:
+        raise UsageError(info.where, f"has {size:,} tokens, but the base model embeds {num_embeddings:,}", "take a tokenizer made for the base model")
 
 
 def _write_record(path: Path, recipe: Recipe, circumstances: str) -> None:
