@@ -23,8 +23,9 @@ from pipeline.filters.match_view import fold, fold_char
 
 _LOWER = bytes(ord(" ") if chr(b).isspace() and b != 10 and b < 128 else ord(chr(b).lower()) if b < 128 else b for b in range(256))
 _WORD = np.array([b < 128 and (chr(b).isalnum() or b == ord("_")) for b in range(256)])
-_SOLID = np.array([(b < 128 and chr(b).isalnum()) or b >= 0xC0 for b in range(256)], np.uint8)
-"""The first bytes of characters that count as text: letters, digits, and whatever is not ASCII."""
+_SOLID = bytes((b < 128 and chr(b).isalnum()) or b >= 0xC0 for b in range(256))
+"""1 for the first bytes of characters that count as text: letters, digits, and whatever is not ASCII."""
+_IN_WORD = _WORD.tobytes()
 
 _LETTER = np.array([b < 128 and chr(b).isalpha() for b in range(256)])
 _ENDS = np.isin(np.arange(256), [ord(mark) for mark in ".!?"])
@@ -85,20 +86,22 @@ def fold_all(contents: pa.LargeStringArray) -> Folded:
     joined = join(contents)
     starts = joined.starts
     text = np.frombuffer(bytearray(joined.text.translate(_LOWER)), np.uint8)
-    breaks = np.flatnonzero((text[1:] == 10) & (text[:-1] == 10)) + 1
-    text[text == 10] = 32
+    ends = np.flatnonzero(text == 10)
+    breaks = ends[1:][np.diff(ends) == 1]
+    text[ends] = 32
     left_out, wrong, masked = _fold_other(text)
     odd = _odd(joined, distinct(np.concatenate([starts, breaks])), wrong, masked)
     left_out = distinct(np.concatenate([left_out, np.flatnonzero(text == ord("*"))]))
     text, starts, breaks = _without(left_out, text, starts, breaks)
-    blank = text == 32
-    text, starts, breaks = _without(np.flatnonzero(blank[1:] & blank[:-1]) + 1, text, starts, breaks)
+    blanks = np.flatnonzero(text == 32)
+    text, starts, breaks = _without(blanks[1:][np.diff(blanks) == 1], text, starts, breaks)
     return Folded(text.tobytes(), starts, distinct(np.concatenate([starts, breaks, _sentence_ends(text)])), odd)
 
 
 def _sentence_ends(text: np.ndarray) -> np.ndarray:
     """Where a sentence surely ends in folded ``text``: after a mark and before a blank, and no full stop after what may be an abbreviation."""
-    ends = np.flatnonzero(_ENDS[text[:-1]] & (text[1:] == 32))
+    blanks = np.flatnonzero(text == 32)
+    ends = blanks[_ENDS[text[blanks - 1]] & (blanks > 0)] - 1
     stops = text[ends] == ord(".")
     ends = ends[~stops | (ends >= _LONG_WORD)]
     sure = text[ends] != ord(".")
@@ -251,13 +254,13 @@ class Prefilter:
 
 def _surroundings(folded: Folded, with_anchor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For every unit: letters before it in its piece, in units that are not ``with_anchor`` (int64[m]), and units with a word after it (int64[m])."""
-    text = np.frombuffer(folded.text, np.uint8)
-    letters = np.add.reduceat(_SOLID[text], np.minimum(folded.units, len(text) - 1), dtype=np.int64)
+    units = np.minimum(folded.units, len(folded.text) - 1)
+    letters = np.add.reduceat(np.frombuffer(folded.text.translate(_SOLID), np.uint8), units, dtype=np.int64)
     first = np.searchsorted(folded.units, folded.starts)
     piece = np.searchsorted(folded.starts, folded.units, side="right") - 1
     plain = letters.copy()
     plain[with_anchor] = 0
-    words = np.logical_or.reduceat(_WORD[text], np.minimum(folded.units, len(text) - 1))
+    words = np.maximum.reduceat(np.frombuffer(folded.text.translate(_IN_WORD), np.uint8), units) > 0
     sums, counts = np.concatenate([[0], np.cumsum(plain)]), np.concatenate([[0], np.cumsum(words)])
     stop = np.append(first[1:], len(folded.units))
     return sums[:-1] - sums[first[piece]], counts[stop[piece]] - counts[1:]
