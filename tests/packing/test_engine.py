@@ -17,7 +17,7 @@ from pipeline.documents import SCHEMA
 from pipeline.models import TokenizerInfo, load_tokenizer
 from pipeline.packing import agreement
 from pipeline.packing.agreement import agree, excerpts, fast_agrees, samples
-from pipeline.packing.engine import Engine, Reference, after_digits, fast_engine
+from pipeline.packing.engine import Engine, Reference, after_digits, count_bytes, fast_engine
 from pipeline.packing.literal import LiteralTokenizer
 from tests.packing.conftest import TOKENIZERS, MakeInfo
 
@@ -53,6 +53,32 @@ def test_the_fast_engine_gives_the_reference_ids(smollm2: Path, texts: list[str]
     reference, fast = smollm2_engines(smollm2)
     assert reference.name != fast.name
     assert agree(reference, fast, texts)
+
+
+@given(words=st.lists(odd, min_size=1, max_size=6), place=st.integers(0, 40))
+@settings(max_examples=200)
+def test_the_reference_is_asked_about_odd_words_only(smollm2: Path, words: list[str], place: int) -> None:
+    """A byte without a token in a long text gives the reference's ids, though the reference sees little of the text."""
+    reference, fast = smollm2_engines(smollm2)
+    text = "plain words, then (more) of them. " * 3 + "".join(words)
+    assert agree(reference, fast, [f"{text[:place]}\x16{text[place:]}", text, "\x16", ""])
+
+
+def test_flagged_bytes_are_counted() -> None:
+    """Texts of a slice and empty ones are counted apart."""
+    texts = pa.array(["xx", "axa", "", "x"], pa.large_string())
+    flags = np.arange(256) == ord("x")
+    assert count_bytes(texts, flags).tolist() == [2, 1, 0, 1]
+    assert count_bytes(texts[1:3], flags).tolist() == [1, 0]
+    assert count_bytes(texts[:0], flags).tolist() == []
+    assert count_bytes(texts, ~flags).tolist() == [0, 2, 0, 0]
+
+
+def test_samples_that_look_alike_are_compared_once(tmp_path: Path) -> None:
+    """A thousand dates are one place; another script beside a digit is another."""
+    texts = [f"{'word ' * 100}on day {n % 10} of it {'word ' * 100}" for n in range(1000)] + [f"{'word ' * 100}漢字 {'word ' * 100}"]
+    found = [text for text in samples([shard_of(tmp_path, texts)]) if len(text) <= 2 * agreement.EXCERPT_BYTES]
+    assert len(found) == 2
 
 
 @pytest.mark.parametrize("name", sorted(TOKENIZERS))

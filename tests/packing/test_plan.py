@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.packing.plan import Plan, alone, best_fit, sequential, shuffled, spans, wrapped
+from pipeline.packing.plan import Plan, alone, best_fit, counted, gathered, sequential, shuffled, spans, wrapped
 
 lengths_and_capacity = st.integers(1, 60).flatmap(lambda capacity: st.tuples(st.lists(st.integers(1, capacity), max_size=200), st.just(capacity)))
 
@@ -118,3 +118,19 @@ def test_spans() -> None:
     """Spans are concatenated; empty ones and none at all are fine."""
     assert spans(np.array([5, 0, 9]), np.array([2, 0, 3])).tolist() == [5, 6, 9, 10, 11]
     assert spans(np.array([], dtype=np.int64), np.array([], dtype=np.int64)).tolist() == []
+
+
+@given(sizes=st.lists(st.integers(0, 5) | st.integers(90, 300), max_size=8), seed=st.integers(0, 99))
+def test_spans_are_gathered_alike_however_long_they_are(sizes: list[int], seed: int) -> None:
+    """Long spans are copied and short ones indexed; the values and their type are the same."""
+    values = np.arange(2000, dtype=np.int32)
+    starts = np.random.default_rng(seed).integers(0, 1700, len(sizes))
+    found = gathered(values, starts, np.array(sizes, dtype=np.int64))
+    assert found.tolist() == [value for start, size in zip(starts.tolist(), sizes, strict=True) for value in range(start, start + size)]
+    assert found.dtype == np.int32
+
+
+@given(flags=st.lists(st.booleans()))
+def test_flags_are_counted(flags: list[bool]) -> None:
+    """The sum before each place and after the last."""
+    assert counted(np.array(flags, dtype=bool)).tolist() == [sum(flags[:place]) for place in range(len(flags) + 1)]

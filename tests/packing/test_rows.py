@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,19 @@ def test_sequences_are_kept_in_chunks(tmp_path: Path, monkeypatch: pytest.Monkey
     chunks = sequences.Chunks(index.chunks)
     found = [chunks[c].document[r].as_py() for c, r in zip(index.chunk.tolist(), index.row.tolist(), strict=True)]
     assert found == [f"d{number}" for number in range(30)]
+
+
+def test_tokens_are_read_and_not_mapped(tmp_path: Path) -> None:
+    """A file that lost its end under a reader is an error with its name, and not a signal."""
+    path = tmp_path / "e"
+    write_encoded(path, [encoded([([1] * 300, 0)])])
+    chunk = sequences.Chunks([(path, 0)])[0]
+    ids, learned = np.zeros(3, np.int32), np.zeros(3, np.uint8)
+    chunk.read(2, ids, learned)
+    assert ids.tolist() == pa.ipc.open_file(path).get_batch(0).column("input_ids")[0].as_py()[2:5] and learned.tolist() == [1, 1, 1]
+    os.truncate(path, 100)
+    with pytest.raises(DatasetError, match="ends too early"):
+        chunk.read(2, ids, learned)
 
 
 @pytest.mark.parametrize("format", ["arrow", "jsonl", "parquet"])
