@@ -9,6 +9,7 @@ that a rule speaks about.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,9 +24,9 @@ from pipeline.filters.match_view import fold, fold_char
 
 _LOWER = bytes(ord(" ") if chr(b).isspace() and b != 10 and b < 128 else ord(chr(b).lower()) if b < 128 else b for b in range(256))
 _WORD = np.array([b < 128 and (chr(b).isalnum() or b == ord("_")) for b in range(256)])
-_SOLID = bytes((b < 128 and chr(b).isalnum()) or b >= 0xC0 for b in range(256))
-"""1 for the first bytes of characters that count as text: letters, digits, and whatever is not ASCII."""
-_IN_WORD = _WORD.tobytes()
+_NOT_SOLID = bytes(b for b in range(256) if not ((b < 128 and chr(b).isalnum()) or b >= 0xC0))
+"""All but the first bytes of characters that count as text: letters, digits, and whatever is not ASCII."""
+_NOT_IN_WORD = bytes(b for b in range(256) if not _WORD[b])
 
 _LETTER = np.array([b < 128 and chr(b).isalpha() for b in range(256)])
 _ENDS = np.isin(np.arange(256), [ord(mark) for mark in ".!?"])
@@ -33,8 +34,6 @@ _LONG_WORD = 7
 """No abbreviation that ``sentences`` knows has so many letters."""
 
 _TOKEN = re.compile(r"\\[Az]|\\.|\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\]|[\^$]", re.S)
-
-_ANY = np.iinfo(np.int64).max
 
 UNKNOWN, SAME, SHORTER, LONGER = range(4)
 """What folding makes of a character: nothing else, something of no more bytes, something of more bytes."""
@@ -185,8 +184,6 @@ class Prefilter:
 
     def __init__(self, rules: Sequence[Wanted]) -> None:
         self._rules = rules
-        self._most_before = np.array([_ANY if rule.most_before is None else rule.most_before for rule in rules], np.int64)
-        self._most_after = np.array([_ANY if rule.most_after is None else rule.most_after for rule in rules], np.int64)
         keys: dict[bytes, dict[bool, set[int]]] = {}
         for number, rule in enumerate(rules):
             for word in rule.anchors:
@@ -235,8 +232,8 @@ class Prefilter:
         place, key = np.divmod(cases, len(self._asked))
         unit, begins = np.divmod(place, 2)
         piece = np.searchsorted(folded.starts, folded.units[unit], side="right") - 1
-        before, after = _surroundings(folded, distinct(unit))
-        ends = np.append(folded.units, len(folded.text))
+        around = _Surroundings(folded, distinct(unit).tolist())
+        ends = around.ends
         tried: set[tuple[int, int]] = set()
         for document, at, first, number in zip(piece.tolist(), unit.tolist(), begins.tolist(), key.tolist(), strict=True):
             if found[document]:
@@ -245,22 +242,63 @@ class Prefilter:
                 if (at, rule) in tried:
                     continue
                 tried.add((at, rule))
-                there = not whole or (before[at] <= self._most_before[rule] and after[at] <= self._most_after[rule])
-                if there and self._rules[rule].may_match(folded.text[ends[at] : ends[at + 1]]):
+                wanted = self._rules[rule]
+                if whole and not around.allow(at, wanted):
+                    continue
+                if wanted.may_match(folded.text[ends[at] : ends[at + 1]]):
                     found[document] = True
                     break
         return found
 
 
-def _surroundings(folded: Folded, with_anchor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For every unit: letters before it in its piece, in units that are not ``with_anchor`` (int64[m]), and units with a word after it (int64[m])."""
-    units = np.minimum(folded.units, len(folded.text) - 1)
-    letters = np.add.reduceat(np.frombuffer(folded.text.translate(_SOLID), np.uint8), units, dtype=np.int64)
-    first = np.searchsorted(folded.units, folded.starts)
-    piece = np.searchsorted(folded.starts, folded.units, side="right") - 1
-    plain = letters.copy()
-    plain[with_anchor] = 0
-    words = np.maximum.reduceat(np.frombuffer(folded.text.translate(_IN_WORD), np.uint8), units) > 0
-    sums, counts = np.concatenate([[0], np.cumsum(plain)]), np.concatenate([[0], np.cumsum(words)])
-    stop = np.append(first[1:], len(folded.units))
-    return sums[:-1] - sums[first[piece]], counts[stop[piece]] - counts[1:]
+class _Surroundings:
+    """What stands before and after a unit in its piece, looked at no further than a rule asks."""
+
+    def __init__(self, folded: Folded, with_anchor: Sequence[int]) -> None:
+        self._text = folded.text
+        self._with_anchor = with_anchor
+        self.ends = [*folded.units.tolist(), len(folded.text)]
+        """Where each unit begins, and where the last one ends."""
+        self._starts = [*folded.starts.tolist(), len(folded.text)]
+
+    def allow(self, unit: int, rule: Wanted) -> bool:
+        """Whether no more stands before and after ``unit`` than ``rule`` allows."""
+        if rule.most_before is not None and not self._few_before(unit, rule.most_before):
+            return False
+        return rule.most_after is None or self._few_after(unit, rule.most_after)
+
+    def _few_before(self, unit: int, most: int) -> bool:
+        """Whether at most so many letters stand before, in units without an anchor."""
+        start = self._starts[bisect_right(self._starts, self.ends[unit]) - 1]
+        stretch = 4 * most + 64
+        while start < self.ends[unit]:  # a stretch at a time: most texts are far too long, and soon known to be
+            stop = min(self.ends[unit], start + stretch)
+            most -= self._letters(start, stop) - self._letters_with_anchor(start, stop)
+            if most < 0:
+                return False
+            start = stop
+        return True
+
+    def _letters(self, start: int, stop: int) -> int:
+        return len(self._text[start:stop].translate(None, _NOT_SOLID))
+
+    def _letters_with_anchor(self, start: int, stop: int) -> int:
+        first = bisect_right(self.ends, start) - 1
+        place = bisect_left(self._with_anchor, first)
+        letters = 0
+        while place < len(self._with_anchor) and self.ends[self._with_anchor[place]] < stop:
+            unit = self._with_anchor[place]
+            letters += self._letters(max(start, self.ends[unit]), min(stop, self.ends[unit + 1]))
+            place += 1
+        return letters
+
+    def _few_after(self, unit: int, most: int) -> bool:
+        """Whether at most so many units with a word come after."""
+        stop = self._starts[bisect_right(self._starts, self.ends[unit])]
+        unit += 1
+        while unit < len(self.ends) - 1 and self.ends[unit] < stop:
+            most -= len(self._text[self.ends[unit] : self.ends[unit + 1]].translate(None, _NOT_IN_WORD)) > 0
+            if most < 0:
+                return False
+            unit += 1
+        return True

@@ -5,7 +5,8 @@ Counting, and keeping what was removed, is written here once; a filter only give
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,13 +40,16 @@ class Judging:
 
 
 def judge_shard(folder: Path, name: str, task: Judging) -> dict[str, Any]:
-    """Edit, score and judge a shard: survivors and their signatures into the work folder, all else where it stays."""
+    """Edit, score and judge a shard: survivors and their signatures into the work folder, all else where it stays.
+
+    Where no duplicates are looked for, the survivors stay too, and need no signatures.
+    """
     report, rules = Report(), task.rules
+    looks = rules.dedup.looks
     signature_file = SIGNATURE_FILE.format(name)
     with (
-        writing(folder / signature_file) as sink,
-        pa.ipc.new_file(sink, SIGNATURES) as signed,
-        ShardWriter(folder, SURVIVORS, name, rules.schema, always=True) as survivors,
+        _signing(folder / signature_file, rules) as sign,
+        ShardWriter(folder, SURVIVORS if looks else "", name, rules.schema, always=True) as survivors,
         ShardWriter(folder, "__removed", f"{name}-a", removed_schema(rules.schema)) as removed,
         ShardWriter(folder, "__edited", name, CUTS) as edited,
         ShardWriter(folder, "__quarantine", name, QUARANTINE) as quarantined,
@@ -61,14 +65,27 @@ def judge_shard(folder: Path, name: str, task: Judging) -> dict[str, Any]:
                 quarantined.write(found.quarantine())
             if len(found.kept):
                 survivors.write(found.kept)
-                signed.write_batch(signatures(found.kept, rules.dedup.exact, rules.dedup.near))
+                sign(found.kept)
+            if not looks:
+                _count(report, found.kept, "kept")
+    stays = (removed, edited, quarantined) if looks else (survivors, removed, edited, quarantined)
     return {
         "counts": report.to_plain(),
         "survivors": [shard.path for shard in survivors.shards],
         "rows": sum(shard.rows for shard in survivors.shards),
         "signatures": signature_file,
-        "shards": [vars(shard) for writer in (removed, edited, quarantined) for shard in writer.shards],
+        "shards": [vars(shard) for writer in stays for shard in writer.shards],
     }
+
+
+@contextmanager
+def _signing(path: Path, rules: Rules) -> Iterator[Callable[[pa.RecordBatch], None]]:
+    """What writes the signatures of a batch into the file at ``path``; nothing where no duplicates are looked for."""
+    if not rules.dedup.looks:
+        yield lambda batch: None
+        return
+    with writing(path) as sink, pa.ipc.new_file(sink, SIGNATURES) as signed:
+        yield lambda batch: signed.write_batch(signatures(batch, rules.dedup.exact, rules.dedup.near))
 
 
 def _count(report: Report, batch: pa.RecordBatch, what: str) -> None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +64,15 @@ def clean(rules: Rules, inputs: Inputs, output: Path, workers: int, scheduler: s
         rules = rules.carrying(shards)
         with pool(workers, scheduler, len(shards)) as executor:
             judged = _judge(build, shards, rules, executor, progress)
-            found = _find_duplicates(build, judged, rules, progress)
-            dropped = _drop(build, judged, rules, executor, progress)
+            looks = rules.dedup.looks
+            found = _find_duplicates(build, judged, rules, progress) if looks else None
+            dropped = _drop(build, judged, rules, executor, progress) if looks else []
         carried = _carry_over(build, inputs)
         report = merge_counts([*judged, *dropped])
         report.check("filter")
         whole = _with_extraction(report, inputs.extracted)
         whole.check("filter")
-        written = [Shard(**shard) for pair in zip(judged, dropped, strict=True) for record in pair for shard in record["shards"]]
+        written = [Shard(**shard) for pair in zip_longest(judged, dropped) for record in pair if record for shard in record["shards"]]
         about = {
             "stage": "filter",
             "settings": job.settings,

@@ -31,6 +31,11 @@ class Dedup:
     exact: Exact | None = None
     near: Near | None = None
 
+    @property
+    def looks(self) -> bool:
+        """Whether any duplicates are looked for."""
+        return self.exact is not None or self.near is not None
+
 
 @dataclass(frozen=True)
 class Rules:
