@@ -170,7 +170,12 @@ def _any_of(sources: Sequence[str]) -> str:
 
 
 def _folded(text: str) -> str:
-    return collapse(fold(text).text).text
+    if "*" in text:
+        return collapse(fold(text).text).text
+    return _SPACES.sub(" ", "".join(map(fold_char, text)))
+
+
+_SPACES = re.compile(r"\s+")
 
 
 _ESCAPE = re.compile(r"\\[pP]\{\^?\w+\}|\\.|\(\?[a-zA-Z:]+|\{\w+\}|(?:[^\\({]|\((?!\?)|\{(?!\w+\}))+")
