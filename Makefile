@@ -51,7 +51,7 @@ $(MODEL)/model.safetensors: | $(MODEL)/tokenizer.json
 verify: | $(ENV) ## read every byte of what was built and compare it with the manifests
 	$(PY) -m pipeline verify $(wildcard data/raw/*) $(wildcard data/clean) $(wildcard data/tokens/*) $(wildcard data/runs/*)
 
-bench: environment ## measure, print tables and write docs/benchmarks.md: make bench [NAMES=filter]
+bench: environment ## measure, print tables and write docs/benchmarks.md: make bench [NAMES="filter tokenize"]
 	$(PY) -m pipeline.benchmarks $(NAMES)
 
 test: environment ## run the tests

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -25,20 +26,30 @@ class Cost:
     peak_mb: float
 
 
+_LAUNCHER = """
+import json, os, subprocess, sys
+child = subprocess.Popen(sys.argv[2:])
+_, status, used = os.wait4(child.pid, 0)
+with open(sys.argv[1], "w") as file:
+    json.dump([used.ru_utime + used.ru_stime, used.ru_maxrss], file)
+sys.exit(os.waitstatus_to_exitcode(status) and 1)
+"""
+"""Runs the command from a small process: a child's peak memory begins at that of the process it was forked from."""
+
+
 def run(command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None) -> Cost:
     """Run a command in ``folder`` to its end; raises GristmillError with its last line when it fails."""
     started = time.monotonic()
-    log = folder / "log.txt"
+    log, used = folder / "log.txt", (folder / "used.json").resolve()
     with log.open("wb") as output:
-        child = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(env or {})})
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
+        launch = [sys.executable, "-S", "-c", _LAUNCHER, str(used), *command]
+        code = subprocess.run(launch, cwd=folder, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(env or {})}, check=False).returncode
     wall = time.monotonic() - started
-    if child.returncode:
+    if code:
         lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
         raise GristmillError(" ".join(command[:4]), f"failed ({lines[-1][:200]})", f"see {log}")
-    unit = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, kilobytes elsewhere
-    return Cost(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / unit * (1 if sys.platform == "darwin" else 1.024))
+    cpu_seconds, peak = json.loads(used.read_text())
+    return Cost(cpu_seconds, wall, peak * (1 if sys.platform == "darwin" else 1024) / 1e6)  # bytes there, kilobytes elsewhere
 
 
 def module(name: str, *arguments: object) -> list[str]:

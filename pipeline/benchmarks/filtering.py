@@ -14,6 +14,7 @@ from pipeline import bench
 from pipeline.benchmarks import datatrove_gopher
 from pipeline.benchmarks.costs import Cost, environment, least, module, own_package, run
 from pipeline.benchmarks.table import Result, Setup, Table
+from pipeline.benchmarks.variation import grown
 from pipeline.datasets import open_dataset, read_batches
 from pipeline.documents import SCHEMA
 from pipeline.errors import GristmillError
@@ -22,6 +23,7 @@ from pipeline.stages.judging import judge
 from pipeline.stages.ruleset import Rules, read_rules
 
 WITHOUT_DEDUP = ("dedup.exact=false", "dedup.near=false")
+LARGER = 4
 PEER = ("datatrove[io,processing]", "spacy")
 FORMS = {"as documents": False, "as assistant turns": True}
 
@@ -29,28 +31,31 @@ FORMS = {"as documents": False, "as assistant turns": True}
 def measure(setup: Setup) -> Result:
     """The benchmark: the stage on the texts as documents and as turns, the rules' shares, and datatrove's Gopher filters."""
     settings = bench.defaults() / "stages" / "filter.yaml"
-    costs: dict[str, Cost] = {}
+    costs: dict[str, tuple[Cost, float]] = {}
     shares: list[Table] = []
     size = setup.corpus.megabytes
+    large = grown(setup.corpus, int(LARGER * size * 1e6))
     for form, as_turns in FORMS.items():
-        folder = setup.folder / form.replace(" ", "-")
-        setup.corpus.write(folder / "in" / "texts.parquet", as_turns)
-        run(module("pipeline.stages.extract", "in", "raw", "--quiet"), folder, own_package())
-        costs[f"filter stage, {form}"] = _stage(folder, settings, setup.runs)
-        shares.append(_shares(folder / "raw", settings, form, size))
+        for corpus, name in ((setup.corpus, form), (large, f"{form}, {LARGER} times the text")):
+            folder = setup.folder / name.replace(" ", "-")
+            corpus.write(folder / "in" / "texts.parquet", as_turns)
+            run(module("pipeline.stages.extract", "in", "raw", "--quiet"), folder, own_package())
+            costs[f"filter stage, {name}"] = _stage(folder, settings, setup.runs), corpus.megabytes
+        shares.append(_shares(setup.folder / form.replace(" ", "-") / "raw", settings, form, size))
     about = [
         "The whole stage in a process of its own, start and imports included: `--workers 1`, defaults, no deduplication, Parquet to Parquet.",
-        "It repairs text, cuts slop, judges refusals, and writes kept, removed and edited rows.",
+        "It redacts secrets, repairs text, cuts slop, judges refusals, and writes kept, removed and edited rows.",
+        f"Starting costs the same whatever the text; {LARGER} times the text (copies with other words) shows what is left of it.",
     ]
     if setup.with_peers:
         try:
-            costs["datatrove, GopherRepetition + GopherQuality"] = _peer(setup)
+            costs["datatrove, GopherRepetition + GopherQuality"] = _peer(setup), size
             about.append("datatrove does other work (repetition and quality heuristics) on the same texts, Parquet to Parquet, one worker.")
         except GristmillError as error:
             about.append(f"datatrove was not measured: {error.where} {error.what}.")
     sets = " ".join(f"--set {one}" for one in WITHOUT_DEDUP)
     commands = ["python -m pipeline.benchmarks filter", f"python -m pipeline.stages.filter raw clean --workers 1 {sets}"]
-    return Result("Filter stage", about, commands, [_stages_table(costs, size), *shares])
+    return Result("Filter stage", about, commands, [_stages_table(costs), *shares])
 
 
 def _stage(folder: Path, settings: Path, runs: int) -> Cost:
@@ -59,20 +64,22 @@ def _stage(folder: Path, settings: Path, runs: int) -> Cost:
     return least([run(module("pipeline.stages.filter", "raw", f"clean-{n}", *how), folder, own_package()) for n in range(runs)])
 
 
-def _stages_table(costs: Mapping[str, Cost], size: float) -> Table:
-    base = next(iter(costs.values()))
+def _stages_table(costs: Mapping[str, tuple[Cost, float]]) -> Table:
+    cost, size = next(iter(costs.values()))
+    base = cost.cpu_seconds / size
     rows = [
         [
             name,
+            f"{size:.1f}",
             f"{cost.cpu_seconds:.2f}",
             f"{cost.wall_seconds:.2f}",
             f"{size / cost.cpu_seconds:.2f}",
-            f"{cost.cpu_seconds / base.cpu_seconds:.2f}",
+            f"{cost.cpu_seconds / size / base:.2f}",
             f"{cost.peak_mb:,.0f}",
         ]
-        for name, cost in costs.items()
+        for name, (cost, size) in costs.items()
     ]
-    return Table(f"{size:.1f} MB of text", ("", "CPU s", "wall s", "MB per CPU s", "CPU to the first row's", "peak MB"), rows)
+    return Table("Parquet to Parquet", ("", "MB", "CPU s", "wall s", "MB per CPU s", "CPU per MB to the first row's", "peak MB"), rows)
 
 
 @dataclass
