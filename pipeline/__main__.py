@@ -13,6 +13,7 @@ COMMANDS = {
     "extract": ("pipeline.stages.extract", "sources become documents"),
     "filter": ("pipeline.stages.filter", "duplicates, refusals and slop go"),
     "tokenize": ("pipeline.stages.tokenize", "documents become packed rows of tokens"),
+    "perplexity": ("pipeline.stages.perplexity", "how surprised a small model is by each document, as scores"),
     "train": ("pipeline.stages.train", "a QLoRA adapter is trained on them"),
     "try": ("pipeline.inspection.try_settings", "what a change of the filter's settings would remove, keep and cut"),
     "show": ("pipeline.inspection.show", "a packed row or a document as people read it, or what a dataset holds"),

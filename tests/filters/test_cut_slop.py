@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.filters.cut_slop import CutSlop
+from pipeline.filters.cut_slop import OPTIONAL_RULES, CutSlop
 from tests.filters.conftest import chat, contents, find, pieces, plain, put_back
 
 CUT = CutSlop().resolve(find)
@@ -108,6 +108,23 @@ def test_documents_ask_for_stricter_evidence() -> None:
     about = "We removed rows from the dataset. As an AI language model, I do not have personal opinions. That was the largest group."
     speaks = f"As an AI language model, I do not have personal opinions. {ANSWER}"
     assert contents(CUT.edit(plain(about, speaks, f"{ANSWER} I hope this helps!")).batch) == [about, ANSWER, f"{ANSWER} I hope this helps!"]
+
+
+def test_a_document_that_speaks_as_a_model_is_an_answer() -> None:
+    """Once a rule for documents speaks, closers and the like go too; a long document is no answer."""
+    answer = f"As an AI language model, I do not have personal opinions. {ANSWER}\n\nI hope this helps! Let me know if you have any other questions."
+    assert contents(CUT.edit(plain(answer)).batch) == [ANSWER]
+    long = f"{answer}\n\n" + "The river rises in the north and turns east at the mill. " * 100
+    assert "I hope this helps!" in contents(CUT.edit(plain(long)).batch)[0]
+
+
+def test_more_rules_are_added_to_the_others() -> None:
+    """A file under more_rules acts beside the usual ones."""
+    lecture = f"{ANSWER} It is important to remember that everyone deserves respect."
+    more = CutSlop(more_rules=OPTIONAL_RULES).resolve(find)
+    assert contents(more.edit(chat(lecture)).batch) == [ANSWER]
+    assert contents(CUT.edit(chat(lecture)).batch) == [lecture]
+    assert len(more.found) > len(CUT.found)
 
 
 @pytest.mark.parametrize("role", ["user", "system", "tool"])
