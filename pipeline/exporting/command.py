@@ -15,7 +15,7 @@ KINDS = {
 def main(given: Sequence[str]) -> int:
     """The command; its first argument is one of KINDS."""
     if not given or given[0] in ("-h", "--help"):
-        print("python -m pipeline export KIND ... (KIND --help says more)\n")
+        print("usage: python -m pipeline export KIND ... (KIND --help says more)\n")
         print("\n".join(f"  {name:<10} {what}" for name, (_, what) in KINDS.items()))
         return 0
     name, *rest = given
