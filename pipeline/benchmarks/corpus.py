@@ -8,7 +8,7 @@ import os
 import sysconfig
 import tarfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -90,8 +90,8 @@ def _rows(path: Path) -> Iterator[str]:
             yield from _texts(lines)
 
 
-def _texts(lines: object) -> Iterator[str]:
-    for line in lines:  # type: ignore[attr-defined]
+def _texts(lines: Iterable[bytes]) -> Iterator[str]:
+    for line in lines:
         row = json.loads(line)
         if isinstance(row, dict) and isinstance(row.get("text"), str):
             yield row["text"]
