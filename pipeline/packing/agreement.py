@@ -22,14 +22,14 @@ from pipeline.packing.engine import FAST_PACKAGE, Engine
 from pipeline.packing.literal import literal_tokenizer
 from pipeline.packing.plan import mixed
 
-NUM_DOCUMENTS, DOCUMENT_CHARS = 1_000, 200
+NUM_DOCUMENTS, DOCUMENT_CHARS = 1_000, 1_000
 """How many documents of the corpus are compared, and how many characters of each, from a seeded place on: a megabyte costs the reference
 about a second."""
 
 NUM_SHARDS, FIRST_TEXTS = 16, 2_000
 """The documents come from so many shards at most, spread over all of them, and from the first texts of each."""
 
-EXCERPT_BYTES, MAX_EXCERPTS, SCANNED_BYTES = 40, 1_000, 32_000_000
+EXCERPT_BYTES, MAX_EXCERPTS, SCANNED_BYTES = 40, 10_000, 32_000_000
 """How much is compared on either side of a delicate place, how many such places of the first shard, and how much of it is looked through."""
 
 _DELICATE = (

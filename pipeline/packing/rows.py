@@ -56,11 +56,15 @@ _TOKENS_A_BATCH = 1_000_000
 
 @dataclass(frozen=True)
 class Padding:
-    """Rows are filled up to ``length`` tokens with ``token`` on one side."""
+    """Rows are filled up to ``length`` tokens with ``token`` on one side.
+
+    A new token is one that the tokenizer lacks: the first id after its own.
+    """
 
     token: int
     side: str
     length: int
+    is_new: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,18 +88,23 @@ class ShardTask:
 
 
 def padding_for(info: TokenizerInfo, length: int, settings: TokenizeSettings) -> Padding | None:
-    """How rows are padded: not at all when documents share them. Raises UsageError when no token is fit for it."""
+    """How rows are padded: not at all when documents share them.
+
+    With the token of the settings, else the tokenizer's own unless it also ends texts, else the unknown token, else a new one.
+    Raises UsageError when the settings name a token that is not in the vocabulary.
+    """
     if settings.pack != "none":
         return None
     if settings.pad_token is not None:
         token = info.id_of(settings.pad_token)
         if token is None:
             raise UsageError("pad_token", f"{settings.pad_token!r} is not in the vocabulary of {info.where}", "name a token that is")
-    else:
-        token = next((one for one in (info.pad_id, info.unk_id) if one is not None and one != info.eos_id), None)
-        if token is None:
-            raise UsageError("pad_token", f"{info.where} has no token for padding that is not also its end of text", "name one")
-    return Padding(token, settings.padding_side, length)
+        return Padding(token, settings.padding_side, length)
+    for known in (info.pad_id, info.unk_id):
+        if known is not None and known != info.eos_id:
+            return Padding(known, settings.padding_side, length)
+    after_all = max(info.tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+    return Padding(after_all, settings.padding_side, length, is_new=True)
 
 
 @dataclass(frozen=True)

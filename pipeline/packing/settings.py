@@ -119,7 +119,8 @@ class TokenizeSettings:
     padding_side: Literal["right", "left"] = "right"
 
     pad_token: str | None = None
-    """Text of a token of the vocabulary; else the tokenizer's own where it is not also its end of text, else its unknown token."""
+    """Text of a token of the vocabulary; else the tokenizer's own where it is not also its end of text, else its unknown token, else a new one, the
+    first id after the vocabulary."""
 
     own_tokenizer: OwnTokenizer = field(default_factory=OwnTokenizer)
     """Counts only where the tokenizer is ``train``."""

@@ -203,6 +203,7 @@ def tokenize(
             "tokenizer": {"name": info.name, "fingerprint": info.fingerprint, **(own["about"] if own else {})},
             "sequence_len": job.length,
             "file_format": settings.format,
+            **({"padding": {"token": padding.token, "side": padding.side, "is_new": padding.is_new}} if padding else {}),
         }
         _check_tokens(about)
         written = [Shard(**shard) for record in [*gathered, *encoded, mixed] for shard in record["shards"]]
@@ -307,6 +308,8 @@ def _lines(dataset: Dataset) -> list[str]:
     mixed = [f"{source} {f['times']:g} times" for source, f in dataset.manifest["mix"].items() if f["times"] != 1]
     lines += [f"training rows hold each document of {', '.join(mixed)}; __left_out names those that none holds"] if mixed else []
     lines += _own_lines(dataset)
+    padding = dataset.manifest.get("padding", {})
+    lines += [f"padding is token {padding['token']:,}, which the tokenizer lacks: it has none but its end of text"] if padding.get("is_new") else []
     lines += [f"{total[name]:,} {what}" for name, what in NOTES.items() if total[name]]
     return [*lines, json.loads((dataset.folder / RUN).read_text())["engine"]]
 

@@ -7,6 +7,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,12 @@ def train(model: Any, recipe: Recipe, rows: Rows, out: Path, wanted: Precision, 
     if recipe.early_stopping_patience:
         callbacks.append(EarlyStoppingCallback(recipe.early_stopping_patience))
     trainer = RecipeTrainer(
-        model=model, args=arguments, train_dataset=rows.train, eval_dataset=rows.validation, data_collator=collate, callbacks=callbacks
+        model=model,
+        args=arguments,
+        train_dataset=rows.train,
+        eval_dataset=rows.validation,
+        data_collator=partial(collate, num_embeddings=model.get_input_embeddings().num_embeddings),
+        callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)
     if checkpoint:

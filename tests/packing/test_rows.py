@@ -259,7 +259,7 @@ def test_a_damaged_file_is_one_line(tmp_path: Path) -> None:
 
 
 def test_padding_is_never_the_end_of_text(make_info: MakeInfo) -> None:
-    """The pad token is the user's, else the tokenizer's own unless it ends texts, else the unknown token, else asked for."""
+    """The pad token is the user's, else the tokenizer's own unless it ends texts, else the unknown token, else a new one."""
     info, none = make_info(), TokenizeSettings(pack="none")
     ids = {name: info.id_of(name) or -1 for name in ("<pad>", "<unk>", "<|end|>")}
     assert padding_for(info, 8, TokenizeSettings()) is None
@@ -269,8 +269,10 @@ def test_padding_is_never_the_end_of_text(make_info: MakeInfo) -> None:
     assert padding_for(info, 8, chosen) == Padding(ids["<|end|>"], "left", 8)
     with pytest.raises(UsageError, match="vocabulary"):
         padding_for(info, 8, TokenizeSettings(pack="none", pad_token="<nope>"))
-    with pytest.raises(UsageError, match="end of text"):
-        padding_for(make_info(pad_token="</s>", unk_token="</s>"), 8, none)
+    bare = make_info(pad_token="</s>", unk_token="</s>")
+    after_all = max(bare.tokenizer.get_vocab().values()) + 1
+    assert padding_for(bare, 8, none) == Padding(after_all, "right", 8, is_new=True)
+    assert bare.tokenizer.id_to_token(after_all) is None
 
 
 def test_end_to_end_rows_decode_to_their_documents(tmp_path: Path, make_info: MakeInfo) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,14 @@ from transformers import AutoModelForCausalLM
 
 from pipeline.errors import DatasetError, GristmillError, UsageError
 from pipeline.training import curves, metrics
+from pipeline.training.collate import IGNORED
 from pipeline.training.recipe import Recipe, read_recipe
 from pipeline.training.run import Summary, run_training
 
 from .conftest import Commit, packed_row, rows
+
+NO_PIECE = {"id": None, "start": 0, "end": 0}
+"""What a row says of padding."""
 
 
 class KilledError(Exception):
@@ -173,8 +178,6 @@ def test_a_loss_that_is_not_a_number_stops_the_run(recipe: Recipe, commit: Commi
 
 def test_rows_without_supervised_tokens_stop_the_run(recipe: Recipe, commit: Commit, tmp_path: Path) -> None:
     """Training on nothing is an error, not a loss of 0."""
-    import random
-
     masked = [packed_row([8, 8], random.Random(0), prompt=8)]
     with pytest.raises(GristmillError, match=r"step 1: no token of the batch is supervised"):
         run(recipe, commit(tmp_path / "tokens", {"train": masked}), tmp_path / "out")
@@ -202,3 +205,21 @@ def test_validation_can_be_capped(recipe: Recipe, commit: Commit, tmp_path: Path
         run(dataclasses.replace(recipe, max_steps=2, eval_max_rows=cap), folder, out)
         counted.append([line["eval_tokens"] for line in metrics.evaluations(metrics.read(out / "metrics.jsonl"))])
     assert counted[0] == counted[1] and counted[2][0] > counted[0][0]
+
+
+def test_padding_of_a_token_that_the_model_lacks_changes_nothing(recipe: Recipe, commit: Commit, tmp_path: Path) -> None:
+    """Rows padded with an id beyond the model's embeddings, on either side, train to the same adapter as the rows without padding."""
+    beyond = AutoModelForCausalLM.from_pretrained(recipe.base_model).get_input_embeddings().num_embeddings
+    plain = [packed_row([20], random.Random(seed)) for seed in range(8)]
+
+    def padded(row: dict[str, Any], size: int = 12) -> dict[str, Any]:
+        filling = {"input_ids": [beyond] * size, "labels": [IGNORED] * size, "position_ids": list(range(size))}
+        return {**row, **{name: row[name] + filling[name] for name in filling}, "sequence_lengths": [20, size], "pieces": [*row["pieces"], NO_PIECE]}
+
+    def trained(name: str, train: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        tokens = commit(tmp_path / f"{name}-tokens", {"train": train, "validation": train[:2]})
+        run(dataclasses.replace(recipe, adapter="lora", max_steps=4, micro_batch_size=2), tokens, tmp_path / name)
+        return adapter(tmp_path / name)
+
+    bare, filled = trained("bare", plain), trained("filled", [padded(row) for row in plain])
+    assert all(torch.allclose(bare[name], filled[name], atol=1e-5) for name in bare)
