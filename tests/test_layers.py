@@ -28,6 +28,7 @@ FLOORS = [
         "bench",
         "command",
         "models",
+        "pandas_later",
         "summary",
     },
     {"quality"},

@@ -31,8 +31,11 @@ _SETTLED = (
 )
 """Characters that folding leaves as they are, the commonest of them, for a set of a regular expression."""
 _MISREAD = r"(?<![^\x00-\x7f])\u00e2\u20ac[\u2122\u02dc\u0153\u009d]?(?![^\x00-\x7f])"
-_ODD = re.compile(rf"\*+(?=\S)|(?<=\S)\*+|{_MISREAD}|[^\x00-\x7f{_SETTLED}]+")
-_MIXED = re.compile(r"[A-Za-z][\u0370-\u052f]|[\u0370-\u052f][A-Za-z]")
+_EMPHASIS = r"\*+(?=\S)|(?<=\S)\*+"
+_ODD = re.compile(rf"{_EMPHASIS}|{_MISREAD}|[^\x00-\x7f{_SETTLED}]+")
+_ODD_RUN = re.compile(rf"{_EMPHASIS}|{_MISREAD}")
+_POSING = "".join(map(chr, LOOKALIKES))
+_MIXED = re.compile(f"[A-Za-z][{_POSING}]|[{_POSING}][A-Za-z]")
 _FOREIGN_WORD = re.compile(r"(?<![A-Za-z\u0370-\u052f])[A-Za-z]*[\u0370-\u052f][A-Za-z\u0370-\u052f]*")
 _LATIN, _FOREIGN = re.compile(r"[A-Za-z]+"), re.compile(r"[\u0370-\u052f]+")
 _SPACE_RUN = re.compile(r"[^\S ]\s*| \s+")
@@ -67,6 +70,24 @@ def fold(text: str) -> View:
     if _MIXED.search(text):
         text = _unmask(text)
     return _rewrite(text, _ODD, _fold_run)
+
+
+def folded(text: str) -> str:
+    """The text of ``fold(text)``, but for capital sigmas, many times as fast."""
+    if not text.isascii() and _MIXED.search(text):
+        text = _unmask(text)
+    return _ODD_RUN.sub(lambda match: MOJIBAKE.get(match.group(), ""), text).translate(_FOLDS)
+
+
+class _Folds(dict[int, str]):
+    """What each character met so far is in the view."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = new = fold_char(chr(code))
+        return new
+
+
+_FOLDS = _Folds()
 
 
 def collapse(text: str) -> View:

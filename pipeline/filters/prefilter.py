@@ -19,8 +19,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.filters import match_view
 from pipeline.filters.batch_bytes import Joined, distinct, join, met, wide
-from pipeline.filters.match_view import fold, fold_char
+from pipeline.filters.match_view import LOOKALIKES, fold_char
 
 _LOWER = bytes(ord(" ") if chr(b).isspace() and b != 10 and b < 128 else ord(chr(b).lower()) if b < 128 else b for b in range(256))
 _WORD = np.array([b < 128 and (chr(b).isalnum() or b == ord("_")) for b in range(256)])
@@ -30,10 +31,13 @@ _NOT_IN_WORD = bytes(b for b in range(256) if not _WORD[b])
 
 _LETTER = np.array([b < 128 and chr(b).isalpha() for b in range(256)])
 _ENDS = np.isin(np.arange(256), [ord(mark) for mark in ".!?"])
+_POSING = np.array(sorted(LOOKALIKES), np.int32)
 _LONG_WORD = 7
 """No abbreviation that ``sentences`` knows has so many letters."""
 
-_TOKEN = re.compile(r"\\[Az]|\\.|\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\]|[\^$]", re.S)
+_TOKEN = re.compile(r"\\[Az]|\\[pP]\{\^?\w+\}|\\.|\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\]|[\^$]|\{(\d+),(\d+)\}", re.S)
+_MANY = 8
+"""More repetitions than this are as good as any number for a sieve, and make RE2's automaton many times as large."""
 
 UNKNOWN, SAME, SHORTER, LONGER = range(4)
 """What folding makes of a character: nothing else, something of no more bytes, something of more bytes."""
@@ -80,8 +84,8 @@ class Folded:
     odd: Sequence[tuple[int, str]]
 
 
-def fold_all(contents: pa.LargeStringArray) -> Folded:
-    """The pieces (large_string[n], no null, n > 0) folded in bulk."""
+def fold_all(contents: pa.LargeStringArray, unmasked: bool = False) -> Folded:
+    """The pieces (large_string[n], no null, n > 0) folded in bulk; ``unmasked``: letters that pose as Latin ones were dealt with."""
     joined = join(contents)
     starts = joined.starts
     text = np.frombuffer(bytearray(joined.text.translate(_LOWER)), np.uint8)
@@ -89,7 +93,7 @@ def fold_all(contents: pa.LargeStringArray) -> Folded:
     breaks = ends[1:][np.diff(ends) == 1]
     text[ends] = 32
     left_out, wrong, masked = _fold_other(text)
-    odd = _odd(joined, distinct(np.concatenate([starts, breaks])), wrong, masked)
+    odd = _odd(joined, distinct(np.concatenate([starts, breaks])), wrong, masked[:0] if unmasked else masked)
     left_out = distinct(np.concatenate([left_out, np.flatnonzero(text == ord("*"))]))
     text, starts, breaks = _without(left_out, text, starts, breaks)
     blanks = np.flatnonzero(text == 32)
@@ -133,8 +137,8 @@ def _without(left_out: np.ndarray, text: np.ndarray, *positions: np.ndarray) -> 
 def _fold_other(text: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fold what is not ASCII in place.
 
-    The bytes to leave out (int64), the places of what has no room here or was misread (int64), and those of letters of another script in
-    a Latin word (int64), which mean something for the whole piece.
+    The bytes to leave out (int64), the places of what has no room here or was misread (int64), and those of letters of another script that
+    pose as Latin ones beside one (int64), which mean something for the whole piece.
     """
     chars = wide(text)
     leads, width, code = chars.places, chars.widths, chars.codes
@@ -143,8 +147,7 @@ def _fold_other(text: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     table = _folding()
     table.learn(code)
     kind = table.kind[code]
-    foreign = (code >= 0x370) & (code <= 0x52F)
-    masked = foreign & (_LETTER[text[leads - 1]] & (leads > 0) | _LETTER[text[leads + width]])
+    masked = np.isin(code, _POSING) & (_LETTER[text[leads - 1]] & (leads > 0) | _LETTER[text[leads + width]])
     misread = (code == 0x20AC) & (text[leads - 1] == 0xA2) & (text[leads - 2] == 0xC3)
     wrong, mixed = leads[(kind == LONGER) | misread], leads[masked]
     changed = kind == SHORTER
@@ -160,7 +163,14 @@ def _fold_other(text: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def loosened(pattern: str) -> str:
     """An RE2 pattern for a paragraph that matches wherever ``pattern`` matches one of its sentences."""
-    return _TOKEN.sub(lambda match: "" if match.group() in ("^", "$", r"\A", r"\z") else match.group(), pattern)
+
+    def part(match: re.Match[str]) -> str:
+        least, most = match.groups()
+        if most is not None and int(most) > _MANY:
+            return f"{{{min(int(least), _MANY)},}}"
+        return "" if match.group() in ("^", "$", r"\A", r"\z") else match.group()
+
+    return _TOKEN.sub(part, pattern)
 
 
 @dataclass(frozen=True)
@@ -169,12 +179,14 @@ class Wanted:
 
     anchors      folded words of which one stands in every sentence it speaks about
     may_match    whether folded bytes may hold such a sentence
+    also         folded words of which one stands there too; none: nothing more is asked
     most_before  how many letters may at most stand before, in units without any anchor; None: any number
     most_after   how many units with a word may at most come after; None: any number
     """
 
     anchors: tuple[str, ...]
     may_match: Callable[[bytes], bool]
+    also: tuple[bytes, ...] = ()
     most_before: int | None = None
     most_after: int | None = None
 
@@ -214,7 +226,7 @@ class Prefilter:
         found = self._speaks(folded, whole=True)
         if folded.odd:
             pieces = np.array([piece for piece, _ in folded.odd])
-            second = fold_all(pa.array([fold(text).text for _, text in folded.odd], pa.large_string()))
+            second = fold_all(pa.array([match_view.folded(text) for _, text in folded.odd], pa.large_string()), unmasked=True)
             found[pieces[self._speaks(second, whole=False)]] = True
             found[pieces[[number for number, _ in second.odd]]] = True
         return found
@@ -245,7 +257,10 @@ class Prefilter:
                 wanted = self._rules[rule]
                 if whole and not around.allow(at, wanted):
                     continue
-                if wanted.may_match(folded.text[ends[at] : ends[at + 1]]):
+                stretch = folded.text[ends[at] : ends[at + 1]]
+                if wanted.also and not any(word in stretch for word in wanted.also):
+                    continue
+                if wanted.may_match(stretch):
                     found[document] = True
                     break
         return found
@@ -260,6 +275,7 @@ class _Surroundings:
         self.ends = [*folded.units.tolist(), len(folded.text)]
         """Where each unit begins, and where the last one ends."""
         self._starts = [*folded.starts.tolist(), len(folded.text)]
+        self._counted: dict[tuple[int, int], int] = {}
 
     def allow(self, unit: int, rule: Wanted) -> bool:
         """Whether no more stands before and after ``unit`` than ``rule`` allows."""
@@ -273,7 +289,9 @@ class _Surroundings:
         stretch = 4 * most + 64
         while start < self.ends[unit]:  # a stretch at a time: most texts are far too long, and soon known to be
             stop = min(self.ends[unit], start + stretch)
-            most -= self._letters(start, stop) - self._letters_with_anchor(start, stop)
+            if (start, stop) not in self._counted:
+                self._counted[start, stop] = self._letters(start, stop) - self._letters_with_anchor(start, stop)
+            most -= self._counted[start, stop]
             if most < 0:
                 return False
             start = stop

@@ -36,14 +36,18 @@ GROUPS = {
 
 ROLES = ("system", "developer", "user", "assistant", "tool", PLAIN)
 
+_INVISIBLE = r"[\x{ad}\x{34f}\x{61c}\x{180e}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{206f}\x{fe00}-\x{fe0f}\x{feff}\x{e0000}-\x{e007f}]"
+_APART = r"[\x{a0}\x{2000}-\x{200a}\x{2010}-\x{2015}\x{202f}\x{205f}\x{2212}\x{3000}]"
 _ODD = (
-    r"[\x{ad}\x{34f}\x{61c}\x{180e}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{206f}\x{fe00}-\x{fe0f}\x{feff}\x{e0000}-\x{e007f}]"
+    rf"[!-~]{_INVISIBLE}+\S"
     r"|[\x{660}-\x{669}\x{6f0}-\x{6f9}\x{966}-\x{96f}\x{ff10}-\x{ff19}\x{ff21}-\x{ff3a}\x{ff41}-\x{ff5a}\x{1d400}-\x{1d7ff}\x{24b6}-\x{24e9}]"
     r"|[0-9A-Za-z@+][\x{fe58}\x{fe63}\x{ff0d}\x{ff0e}\x{ff1a}\x{ff20}]"
-    r"|[0-9A-Za-z+@][\x{a0}\x{2000}-\x{200a}\x{2010}-\x{2015}\x{202f}\x{205f}\x{2212}\x{3000}][0-9A-Za-z]{0,40}[0-9]"
+    rf"|[0-9+@][0-9A-Za-z]{{0,6}}{_APART}[0-9A-Za-z]{{0,40}}[0-9]"
+    rf"|[A-Za-z]{_APART}[0-9A-Za-z]{{7,40}}[0-9]|\b[A-Za-z]{{2}}{_APART}[0-9]{{2}}(?: |{_APART})"
 )
-"""RE2: text that could hold a value in other than plain ASCII; it is looked at in the folded view. Odd blanks and dashes stand in ordinary
-text everywhere, so a digit must follow: every value that holds one has digits after it."""
+"""RE2: text that could hold a value in other than plain ASCII; it is looked at in the folded view. Invisible characters, and odd blanks and
+dashes, stand in ordinary text everywhere (``Section 3`` with a blank that does not break): the former count between visible ones, the latter
+between groups of digits, before what is long enough for a key, and after the country of an account number."""
 
 
 _COUNTED = re.compile(r"\{[0-9]{2,}(?:,[0-9]*)?\}")

@@ -110,10 +110,6 @@ def _mojibake(text: str, rare: bool) -> Iterator[Replacement]:
     misread, pairs = misread_letters(rare)
     if text.isascii() or not misread.search(text):
         return
-    from ftfy import TextFixerConfig, fix_encoding
-    from ftfy.badness import is_bad  # here, because most runs need none of it
-
-    careful = TextFixerConfig(replace_lossy_sequences=False, explain=False)
     code = _Code(text)
     done = 0
     for match in misread.finditer(text):
@@ -122,10 +118,18 @@ def _mojibake(text: str, rare: bool) -> Iterator[Replacement]:
         start, end = text.rfind("\n", 0, match.start()) + 1, text.find("\n", match.start())
         done = end = len(text) if end < 0 else end
         line = text[start:end]
-        if "\ufffd" not in line and pairs.search(line) and is_bad(line) and not code.covers(start):
-            hunks = list(_differences(line, fix_encoding(line, careful), start, "mojibake"))
+        if "\ufffd" not in line and pairs.search(line) and not code.covers(start):
+            hunks = list(_differences(line, _reread(line), start, "mojibake"))
             if all(_plausible(text, hunk) for hunk in hunks):
                 yield from hunks
+
+
+def _reread(line: str) -> str:
+    """The line as it was before it was decoded with a wrong character set, where that shows."""
+    from ftfy import TextFixerConfig, fix_encoding  # here, because most runs need none of it
+    from ftfy.badness import is_bad
+
+    return fix_encoding(line, TextFixerConfig(replace_lossy_sequences=False, explain=False)) if is_bad(line) else line
 
 
 def _plausible(text: str, hunk: Replacement) -> bool:

@@ -48,6 +48,8 @@ class RuleEntry:
     anchors: tuple[str, ...] = ()
     """Words of which one stands in every sentence that a pattern matches, so that other text is never looked at; a blank at either end
     means the end of a word, ``{name}`` a list of the file's ``anchors``. Phrases are their own."""
+    also: tuple[str, ...] = ()
+    """Words or parts of words of which one stands there too, for anchors that another language's text holds for another reason."""
     unless: tuple[str, ...] = ()
     """Patterns that void the rule when one matches the same sentence."""
     unless_text: tuple[str, ...] = ()
@@ -85,6 +87,7 @@ class Rule:
     final: bool
     documents: bool
     anchors: tuple[str, ...]
+    also: tuple[str, ...]
     pattern: str
     unless: str
     unless_text: str
@@ -145,24 +148,26 @@ def _ready(file: RuleFile, name: str, entry: RuleEntry, raw: Raw, known: dict[st
     sources += [_spelled_out(pattern, file.words, known, lambda what: problem("patterns", what)) for pattern in entry.patterns]
     unless = [_spelled_out(pattern, file.words, known, lambda what: problem("unless", what)) for pattern in entry.unless]
     unless_text = [_spelled_out(pattern, file.words, known, lambda what: problem("unless_text", what)) for pattern in entry.unless_text]
-    for key, given, ready in (
+    ready = (
         ("patterns", entry.patterns, sources[len(entry.phrases) :]),
         ("unless", entry.unless, unless),
         ("unless_text", entry.unless_text, unless_text),
-    ):
-        for written, source in zip(given, ready, strict=True):
-            wrong = _wrong(written, source)
-            if wrong:
-                problem(key, f"{source!r} {wrong}")
+    )
+    if not _all_sound([(written, source) for _, given, spelled in ready for written, source in zip(given, spelled, strict=True)]):
+        for key, _, spelled in ready:
+            for what in filter(None, map(_wrong, spelled)):
+                problem(key, what)
     named = [anchor[1:-1] for anchor in entry.anchors if anchor[0:1] == "{"]
     for list_name in sorted(set(named) - set(file.anchors)):
         problem("anchors", f"{{{list_name}}} is not among the file's anchors; {nearest(list_name, file.anchors)}")
     shared = [anchor for list_name in named for anchor in file.anchors.get(list_name, ())]
     anchors = tuple(_folded(anchor) for anchor in (*entry.phrases, *(a for a in entry.anchors if a[0:1] != "{"), *shared))
-    if any(not anchor.strip() for anchor in anchors):
-        problem("anchors", "an empty anchor would match everything; take it out")
+    also = tuple(map(_folded, entry.also))
+    for key, words in (("anchors", anchors), ("also", also)):
+        if any(not word.strip() for word in words):
+            problem(key, "an empty word stands everywhere; take it out")
     options = (entry.action, entry.position, entry.weak, entry.final, entry.documents)
-    return Rule(name, *options, anchors, _any_of(sources), _any_of(unless), _any_of(unless_text))
+    return Rule(name, *options, anchors, also, _any_of(sources), _any_of(unless), _any_of(unless_text))
 
 
 def _any_of(sources: Sequence[str]) -> str:
@@ -206,19 +211,26 @@ _TIMES = re.compile(r"\{\d*,?\d*\}")
 _SAYS_SOMETHING = re.compile(r"[^\x00-\x1f!-/:-@\[-`{-~](?![*?])")
 
 
-def _wrong(written: str, source: str) -> str:
-    """What is wrong with a pattern (as it is ``written``, and spelled out as ``source``), or nothing."""
+def _all_sound(patterns: Sequence[tuple[str, str]]) -> bool:
+    """Whether nothing is wrong with patterns (as they are written, and spelled out): a fast answer that errs on the side of no."""
     try:
-        re2.Set.SearchSet(_options()).Add(source)  # reads the pattern, which takes a fraction of the time of making it ready
+        _reader().Add(_any_of([source for _, source in patterns]))  # reads them, which takes a fraction of the time of making them ready
     except re2.error:
-        pass
-    else:
-        if _says_something(written):
-            return ""
+        return False
+    return all(_says_something(written) for written, _ in patterns)
+
+
+@lru_cache(maxsize=1)
+def _reader() -> Any:
+    return re2.Set.SearchSet(_options())
+
+
+def _wrong(source: str) -> str:
+    """What is wrong with a pattern that is spelled out, or nothing."""
     try:
-        return "matches an empty text; make it say something" if _compile(source).search("") is not None else ""
+        return f"{source!r} matches an empty text; make it say something" if _compile(source).search("") is not None else ""
     except ValueError as error:
-        return f"is not an RE2 pattern ({error}); mend it"
+        return f"{source!r} is not an RE2 pattern ({error}); mend it"
 
 
 def _says_something(written: str) -> bool:
@@ -265,7 +277,7 @@ _REACH: dict[str, tuple[int | None, int | None]] = {
 
 def _wanted(rule: Rule) -> Wanted:
     before, after = _REACH.get(rule.position, (None, None))
-    return Wanted(rule.anchors, partial(_may_match, rule.pattern), before, after)
+    return Wanted(rule.anchors, partial(_may_match, rule.pattern), tuple(word.encode() for word in rule.also), before, after)
 
 
 def _may_match(pattern: str, paragraph: bytes) -> bool:
@@ -340,8 +352,13 @@ class Matcher:
         return self._matches([number for number in self._others if may_act(self.rules[number])], sentence)
 
     def _matches(self, numbers: Sequence[int], sentence: str) -> Iterator[Match]:
+        folded = sentence.encode()
         for number in numbers:
             rule = self.rules[number]
+            if rule.also and not any(word in sentence for word in rule.also):
+                continue
+            if not _may_match(rule.pattern, folded):  # far sooner made ready than the pattern itself
+                continue
             match = _compile(rule.pattern).search(sentence)
             if match and not (rule.unless and _compile(rule.unless).search(sentence)):
                 group = next((n for n, text in enumerate(match.groups(), 1) if text), 0)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, zip_longest
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from pipeline import bench, command
 from pipeline.commits import Build, writing
 from pipeline.datasets import Dataset, Shard
 from pipeline.dedup.clusters import duplicates
+from pipeline.pandas_later import leave_pandas_out
 from pipeline.pools import pool, run_step
 from pipeline.progress import Progress
 from pipeline.report import Report
@@ -38,7 +40,7 @@ class Job:
     rules: Rules
     inputs: tuple[dict[str, str], ...]
 
-    @property
+    @cached_property
     def settings(self) -> dict[str, Any]:
         """The resolved rules."""
         return self.rules.to_plain()
@@ -133,6 +135,7 @@ def _with_extraction(report: Report, extracted: Dataset | None) -> Report:
 
 def main(given: Sequence[str]) -> int:
     """The command."""
+    leave_pandas_out()
     arguments = command.stage_parser("filter", __doc__ or "").parse_args(given)
     paths, output = command.inputs_and_output(arguments.paths, "filter")
     rules = read_settings(bench.settings_file("filter", arguments.settings), arguments.assignments)

@@ -16,6 +16,7 @@ import pyarrow as pa
 from pipeline.datasets import file_sha256
 from pipeline.errors import GristmillError, nearest
 from pipeline.filters.verdicts import Find
+from pipeline.pandas_later import let_pandas_in
 from pipeline.settings import to_plain
 
 _imported: dict[str, str] = {}
@@ -121,6 +122,7 @@ def _import(name: str, folder: str, wanted: str | None = None) -> ModuleType:
         raise OwnClassError(f"{name} cannot be imported ({type(error).__name__}: {getattr(error, 'msg', error)}{line}); mend it") from None
     file = getattr(module, "__file__", None)
     _imported[name] = file_sha256(Path(file)) if file else ""
+    let_pandas_in()
     return module
 
 

@@ -30,6 +30,7 @@ from pipeline.packing.figures import document_lengths, in_order, shares
 from pipeline.packing.sequences import SequenceIndex, index_sequences, write_encoded
 from pipeline.packing.settings import TokenizeSettings
 from pipeline.packing.training_bpe import Sample, chat_template, shortfall, smaller, train_tokenizer, training_part, write_trained
+from pipeline.pandas_later import leave_pandas_out
 from pipeline.pools import pool, run_step
 from pipeline.progress import Progress
 from pipeline.report import Report
@@ -332,6 +333,7 @@ def _recipe(arguments: Any) -> Recipe:
 
 def main(given: Sequence[str]) -> int:
     """The command."""
+    leave_pandas_out()
     parser = command.stage_parser("tokenize", __doc__ or "")
     parser.add_argument("--recipe", type=Path, metavar="FILE", help=f"the recipe that names tokenizer and length (default: {DEFAULT_RECIPE})")
     parser.add_argument("--tokenizer", metavar="NAME", help="a folder, a tokenizer.json, a Hub id, or train, in place of a recipe")

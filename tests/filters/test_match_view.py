@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.filters.match_view import collapse, fold
+from pipeline.filters.match_view import collapse, fold, folded
 from pipeline.filters.sentences import Protected, split
 
 ODD = st.text(alphabet=st.sampled_from("aB c.İß\u200b\u00ad’“ﬁ𝐀ＡаО*\n가\u0301。、"), max_size=60)
@@ -89,3 +89,9 @@ def test_hostile_lengths_take_no_time() -> None:
         split(text)
         Protected(text, True)
         collapse(text)
+
+
+@given(ODD)
+def test_the_fast_way_to_fold_shows_the_same(text: str) -> None:
+    """Without the way back to the original the view reads the same."""
+    assert folded(text) == fold(text).text
