@@ -63,7 +63,7 @@ check: environment ## style, types and layers
 	$(PY) -m pytest tests/test_layers.py
 
 $(ENV): pyproject.toml
-	$(PYTHON) -I pipeline/environment.py $(VENV) train dask
+	$(PYTHON) -I pipeline/environment.py $(VENV) train dask db
 
 environment: ## make the environment with what the tests need
 	@$(PYTHON) -I pipeline/environment.py $(VENV) train dask db dev

@@ -18,6 +18,7 @@ COMMANDS = {
     "try": ("pipeline.inspection.try_settings", "what a change of the filter's settings would remove, keep and cut"),
     "show": ("pipeline.inspection.show", "a packed row or a document as people read it, or what a dataset holds"),
     "export": ("pipeline.exporting.command", "what was built, as files that other tools read"),
+    "tables": ("pipeline.inspection.tables", "the tables of a dump, a database, a CSV file or a spreadsheet as Parquet"),
     "why": ("pipeline.inspection.why", "what each stage said about a document"),
     "verify": ("pipeline.inspection.verify", "compare every byte of a dataset with its manifest"),
 }

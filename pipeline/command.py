@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline.errors import GristmillError, UsageError, nearest
 from pipeline.pools import default_workers
+from pipeline.remote import Place, Url, place
 
 
 class _Parser(argparse.ArgumentParser):
@@ -25,7 +26,7 @@ class _Parser(argparse.ArgumentParser):
 def stage_parser(stage: str, what: str) -> argparse.ArgumentParser:
     """The arguments that all stages have in common."""
     parser = _Parser(prog=f"python -m pipeline.stages.{stage}", description=what)
-    parser.add_argument("paths", nargs="+", metavar="PATH", type=Path, help="INPUT... OUTPUT: what to read, and last the folder to write")
+    parser.add_argument("paths", nargs="+", metavar="PATH", type=place, help="INPUT... OUTPUT: what to read, and last the folder to write")
     parser.add_argument("--settings", type=Path, metavar="FILE", help=f"settings (default: stages/{stage}.yaml where there is one, else built-in)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="put one setting over the file's")
     parser.add_argument("--workers", type=int, default=default_workers(), metavar="N", help="processes to use (default: the cores, here %(default)s)")
@@ -47,12 +48,17 @@ def parser(prog: str, what: str) -> argparse.ArgumentParser:
     return tool
 
 
-def inputs_and_output(paths: Sequence[Path], prog: str) -> tuple[list[Path], Path]:
-    """``INPUT... OUTPUT`` apart, each input there; raises UsageError."""
-    *inputs, output = paths
+def inputs_and_output(paths: Sequence[Place], prog: str) -> tuple[list[Place], Path]:
+    """``INPUT... OUTPUT`` apart, each input there (a URL is looked at when it is listed); raises UsageError."""
+    *inputs, last = paths
     if not inputs:
         raise UsageError(prog, "needs an input and an output", "write INPUT... OUTPUT")
+    if isinstance(last, Url):
+        raise UsageError(str(last), "is not on this machine", "name a folder here to write to, and copy it there when it is done")
+    output = last
     for path in inputs:
+        if isinstance(path, Url):
+            continue
         require(path)
         if path.resolve() == output.resolve() or path.resolve() in output.resolve().parents:
             raise UsageError(str(output), f"lies in the input {path}", "write the output beside it")

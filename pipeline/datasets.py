@@ -168,8 +168,8 @@ def verify(dataset: Dataset) -> list[str]:
     return problems
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, hex."""
+def file_sha256(path: Any) -> str:
+    """SHA-256 of the bytes, hex, of a Path or of another file that ``open("rb")`` opens."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

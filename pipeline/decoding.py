@@ -112,6 +112,8 @@ _FEW_CONTROLS = 8
 
 _UNWANTED = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
 _NEWLINE = re.compile("\r\n|[\r\v\f]")
+_UNWANTED_ASCII = bytes((*range(9), *range(11, 32), 127))
+_UNWANTED_UTF8 = re.compile(rb"\xc2[\x80-\x9f]|\xed[\xa0-\xbf]|\xef(?:\xbb\xbf|\xbf[\xbe\xbf])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +299,13 @@ def strip_controls(text: str) -> str:
 
     Tab and newline stay; CR LF, CR, VT and FF become newline. All else stays as it is; a second call changes nothing.
     """
-    if _NEWLINE.search(text):
-        text = _NEWLINE.sub("\n", text)
-    return _UNWANTED.sub("", text) if _UNWANTED.search(text) else text
+    if _is_clean(text.encode("utf-8", "surrogatepass")):
+        return text
+    return _UNWANTED.sub("", _NEWLINE.sub("\n", text))
+
+
+def _is_clean(data: bytes) -> bool:
+    """Whether UTF-8 holds nothing that ``strip_controls`` takes out: several times faster than a search for the characters."""
+    if len(data.translate(None, _UNWANTED_ASCII)) != len(data):
+        return False
+    return data.isascii() or not _UNWANTED_UTF8.search(data.translate(None, _ASCII))

@@ -123,8 +123,29 @@ class Superseded:
     units: int
 
 
-Extracted = Document | Removed | Skipped | Superseded
-"""What an extractor yields; each is one unit read, but for ``merged`` and ``units``."""
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """``units`` rows that were read and became part of documents which are given elsewhere (titles of threads, names of authors)."""
+
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """A row that becomes a document only together with others, which may lie anywhere in its source: it waits until all are read.
+
+    ``table`` names its mapping in the settings, ``extractor`` its reader.
+    """
+
+    locator: str
+    table: str
+    row: Mapping[str, Any]
+    columns: tuple[str, ...] = ()
+    extractor: str = ""
+
+
+Extracted = Document | Removed | Skipped | Superseded | Merged | Gathered
+"""What an extractor yields; each is one unit read, but for ``merged`` and ``units``. What is Gathered is counted as what it becomes."""
 
 RAW_CAP_BYTES = 2048
 """Longest piece of raw input kept with a quarantined unit."""

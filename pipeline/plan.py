@@ -22,6 +22,7 @@ from pipeline.commits import write_json, writing
 from pipeline.datasets import Dataset, committed, file_sha256
 from pipeline.errors import SettingsError, UsageError, nearest
 from pipeline.extractors.sources import settings_for_key
+from pipeline.remote import RemoteFile, Url, place
 from pipeline.settings import digest as digest_of
 from pipeline.stages import extract, tokenize, train
 from pipeline.stages import filter as filter_stage
@@ -59,7 +60,7 @@ class FileDigests:
             self._known = json.loads(path.read_text())
         self._seen: dict[str, list[Any]] = {}
 
-    def __call__(self, path: Path) -> str:
+    def __call__(self, path: Path | RemoteFile) -> str:
         """The digest of the file's bytes, hex."""
         status = path.stat()
         mark = [status.st_size, status.st_mtime_ns]
@@ -94,13 +95,14 @@ def _raw_nodes(made: Path, file_digest: Callable[[Path], str]) -> list[Node]:
         raise SettingsError([f"{path} sources: is empty; name at least one source"])
     problems, nodes = [], []
     for name, source in settings.sources.items():
-        place = Path(source.path)
-        to_be_made = place == made
-        if not place.exists() and not to_be_made:
-            known = [child.as_posix() for child in place.parent.iterdir()] if place.parent.is_dir() else []
-            problems.append(f"{path} sources.{name}.path: {source.path} is not there; {nearest(place.as_posix(), known)}")
+        where = place(source.path)
+        to_be_made = where == made
+        there = isinstance(where, Url) or where.exists()  # what lies elsewhere is looked for when it is listed
+        if isinstance(where, Path) and not there and not to_be_made:
+            known = [child.as_posix() for child in where.parent.iterdir()] if where.parent.is_dir() else []
+            problems.append(f"{path} sources.{name}.path: {source.path} is not there; {nearest(where.as_posix(), known)}")
             continue
-        job = extract.resolve({name: source}, file_digest) if place.exists() else None
+        job = extract.resolve({name: source}, file_digest, RAW / name) if there else None
         nodes.append(
             Node(
                 name=f"raw-{name}",

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline.benchmarks import filtering, packing
+from pipeline.benchmarks import csv_files, deduplication, dumps, filtering, packing, pages
 from pipeline.benchmarks.table import Result, Setup
 
 BENCHMARKS: dict[str, Callable[[Setup], Result]] = {
+    "csv": csv_files.measure,
+    "dumps": dumps.measure,
     "filter": filtering.measure,
+    "dedup": deduplication.measure,
+    "pages": pages.measure,
     "tokenize": packing.measure,
 }
 """Benchmarks by name."""

@@ -11,10 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.dedup.compared import Compare, Pieces
-from pipeline.text import Hashes, Ragged, Rows
-
-DIGEST = pa.binary(16)
-"""Type of the digest: 128 bits, so that among 10^12 different texts a chance collision has probability 10^-15."""
+from pipeline.text import Hashes, Ragged
 
 
 @dataclass(frozen=True)
@@ -29,33 +26,20 @@ class Exact:
     compare: Compare = "whole"
 
 
-def digests(compared: Pieces, words: Ragged, exact: Exact) -> pa.FixedSizeBinaryArray:
-    """BLAKE2b of each document's ``words`` (hashes) where it has some, else of its folded text; null where none of its turns is compared."""
+def digests(compared: Pieces, words: Ragged, exact: Exact) -> tuple[Hashes, NDArray[np.bool_]]:
+    """uint64[n, 2]: BLAKE2b of each document's ``words`` (hashes) where it has some, else of its folded text; and whether any turn is compared.
+
+    128 bits, so that among 10^12 different texts a chance collision has probability 10^-15.
+    """
     data, offsets = words.values.astype("<u8", copy=False).data.cast("B"), (words.offsets * 8).tolist()
-    result: list[bytes | None] = []
+    result: list[bytes] = []
     for row, (first, last) in enumerate(zip(compared.bounds[:-1].tolist(), compared.bounds[1:].tolist(), strict=True)):
         person = b"turns" if compared.apart[row] else b""
-        if first == last:
-            result.append(None)
-        elif offsets[row] < offsets[row + 1]:
+        if offsets[row] < offsets[row + 1]:
             result.append(_digest(data[offsets[row] : offsets[row + 1]], person))
         else:
             result.append(_digest(_folded(compared.content.slice(first, last - first), exact), person))
-    return pa.array(result, DIGEST)
-
-
-def keepers(high: Hashes, low: Hashes, known: NDArray[np.bool_], length: Rows) -> Rows:
-    """int64[n]: the row that is kept of those with a row's digest, the longest and then the first; the row itself where ``known`` is false.
-
-    ``high`` and ``low`` are the halves of the digest, ``length`` is what the longest is judged by.
-    """
-    rows = np.flatnonzero(known)
-    order = rows[np.lexsort((rows, -length[rows], low[rows], high[rows]))]
-    starts = np.ones(len(order), np.bool_)
-    starts[1:] = (high[order][1:] != high[order][:-1]) | (low[order][1:] != low[order][:-1])
-    keeper = np.arange(len(length))
-    keeper[order] = order[starts][np.cumsum(starts) - 1]
-    return keeper
+    return np.frombuffer(b"".join(result), "<u8").reshape(-1, 2).astype(np.uint64), np.diff(compared.bounds) > 0
 
 
 def _folded(content: pa.LargeStringArray, exact: Exact) -> bytes:

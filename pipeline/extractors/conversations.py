@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.documents import Message
@@ -22,6 +23,22 @@ _ROLE_KEYS = ("role", "from", "speaker")
 _CONTENT_KEYS = ("content", "value", "text")
 _TRAIN_KEYS = ("train", "loss", "weight")
 _WRAPPERS = ("messages", "conversations", "conversation")
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """How a column's conversations name their parts: keys that stand for the usual ones, and further names of roles."""
+
+    role_key: str | None = None
+    content_key: str | None = None
+    roles: Mapping[str, str] = field(default_factory=dict)
+
+    def role_of(self, name: str) -> str | None:
+        """The role that ``name`` stands for here, or None."""
+        return role_of(self.roles.get(name, name))
+
+
+USUAL = Spelling()
 
 
 class MalformedError(Exception):
@@ -45,7 +62,7 @@ def is_list_of_turns(cell: object) -> bool:
     return isinstance(cell, list) and bool(cell) and all(isinstance(turn, Mapping) for turn in cell)
 
 
-def messages_of(cell: Any) -> tuple[Message, ...]:
+def messages_of(cell: Any, spelling: Spelling = USUAL) -> tuple[Message, ...]:
     """The messages of ``[{role, content}]`` or ``[{from, value}]``, also as JSON in a string or inside ``{"messages": ...}``.
 
     What else a turn holds (name, tool calls, thinking) goes into ``extra`` as JSON. Raises MalformedError when there is an unknown role,
@@ -56,7 +73,7 @@ def messages_of(cell: Any) -> tuple[Message, ...]:
         value = next((value[key] for key in _WRAPPERS if key in value), [value])
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
         raise MalformedError(f"malformed conversation: a conversation is a list of turns, but here is {type(value).__name__}")
-    messages = tuple(_message(index, turn) for index, turn in enumerate(value))
+    messages = tuple(_message(index, turn, spelling) for index, turn in enumerate(value))
     if not any(message.content.strip() or message.extra for message in messages):
         raise MalformedError("malformed conversation: no turn of the conversation holds any content")
     return messages
@@ -69,20 +86,24 @@ def _parsed(text: str) -> Any:
         raise MalformedError(f"malformed conversation: not JSON: {error}") from None
 
 
-def _message(index: int, turn: Any) -> Message:
+def _message(index: int, turn: Any, spelling: Spelling) -> Message:
     if not isinstance(turn, Mapping):
         raise MalformedError(f"malformed conversation: turn {index} is {type(turn).__name__}; expected a mapping with a role and a content")
-    role_key = next((key for key in _ROLE_KEYS if isinstance(turn.get(key), str)), None)
+    role_key = next((key for key in _keys(spelling.role_key, _ROLE_KEYS) if isinstance(turn.get(key), str)), None)
     if role_key is None:
         raise MalformedError(f"malformed conversation: turn {index} names no role; its keys: {', '.join(sorted(map(str, turn)))}")
-    role = role_of(turn[role_key])
+    role = spelling.role_of(turn[role_key])
     if role is None:
         known = ", ".join(ROLES)
         raise MalformedError(f"malformed conversation: turn {index} has the role {turn[role_key]!r}; known: {known} and their aliases")
-    content_key = next((key for key in _CONTENT_KEYS if turn.get(key) is not None), None)
+    content_key = next((key for key in _keys(spelling.content_key, _CONTENT_KEYS) if turn.get(key) is not None), None)
     rest = {key: item for key, item in turn.items() if key not in (role_key, content_key, *_TRAIN_KEYS, "extra")}
     content = _content(index, turn[content_key]) if content_key is not None else ""
     return Message(role, content, _train(index, turn), _extra(turn.get("extra"), rest))
+
+
+def _keys(told: str | None, usual: tuple[str, ...]) -> tuple[str, ...]:
+    return usual if told is None else (told,)
 
 
 def _content(index: int, content: Any) -> str:

@@ -69,6 +69,15 @@ class Records:
         self._taken: list[Line] = []
         self._is_text = True
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether every line taken so far belongs to a record that was given."""
+        return not self._again
+
+    def go_on(self, lines: Iterable[Line]) -> None:
+        """Read these lines from here on; only where ``is_settled``."""
+        self._lines = iter(lines)
+
     def __iter__(self) -> Iterator[Record]:
         csv.field_size_limit(max(csv.field_size_limit(), MAX_RECORD_BYTES))
         reader = self._dialect.reader(self._feed())
@@ -226,24 +235,3 @@ def _simple_share(rows: Sequence[Sequence[str]]) -> float:
     """The share of cells that are plainly one value: cells cut at the wrong character, or with their quotes left on, are not."""
     cells = [cell.strip() for row in rows[:500] for cell in row[:100]]
     return sum(_SIMPLE.fullmatch(cell) is not None for cell in cells) / len(cells) if cells else 0.0
-
-
-MAX_NAME_CHARS = 60
-
-
-def has_header(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first of ``rows`` names the columns: short, different, filled, and neither numbers, dates nor addresses.
-
-    A first row of which a cell stands in its column again is none. In doubt there are names: files without are the exception.
-    """
-    if not rows:
-        return False
-    names = [cell.strip() for cell in rows[0]]
-    filled = [name for name in names if name]
-    if len(filled) * 2 < len(names) or any(len(name) > MAX_NAME_CHARS or _NO_NAME.fullmatch(name) for name in filled):
-        return False
-    body = [row for row in rows[1:] if row != rows[0]]
-    return not any(name == row[column].strip() for row in body for column, name in enumerate(names) if name)
-
-
-_NO_NAME = re.compile(r"[-+$€£\d.,:/%\s]*\d[-+$€£\d.,:/%\sTZ]*|\S+@\S+\.\S+|https?://\S+|.*[.!?]\s.*|.*\n.*\n.*", re.DOTALL)

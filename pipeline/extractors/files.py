@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from pipeline import decoding, documents
 from pipeline.errors import UsageError
+from pipeline.remote import Place, RemoteFile, Url
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -196,13 +197,16 @@ def _reason(error: BaseException) -> str:
     return f"cannot be read: {text}"
 
 
-def list_files(root: Path) -> Iterator[SourceFile | documents.Skipped]:
+def list_files(root: Place) -> Iterator[SourceFile | RemoteFile | documents.Skipped]:
     """Every file below ``root`` in the order of the bytes of its relative name; a single file lists itself.
 
     Names that begin with a dot and folders that begin with two underscores (parts of a dataset) are left out. What is refused comes
     as Skipped: links that lead out of the folder or to a folder, FIFOs, devices, folders that cannot be opened. Raises UsageError when
     there is nothing at ``root``.
     """
+    if isinstance(root, Url):
+        yield from (file for file in root.files() if not _is_left_out_below(file.name))
+        return
     if not root.exists():
         raise UsageError(str(root), "no such file or folder", "mend the path")
     if not root.is_dir():
@@ -235,6 +239,11 @@ def _entries(folder: Path, prefix: str, inside: Path) -> list[_Entry]:
     ]
 
 
+def _is_left_out_below(name: str) -> bool:
+    *folders, last = name.split("/")
+    return _is_left_out(last, False) or any(_is_left_out(folder, True) for folder in folders)
+
+
 def _is_left_out(name: str, is_dir: bool) -> bool:
     return name.startswith(".") or (is_dir and name.startswith("__")) or name in ("__manifest.json", "__run.json")
 
@@ -254,14 +263,16 @@ def _file(path: Path, name: str, inside: Path) -> SourceFile | documents.Skipped
     return SourceFile(path, name)
 
 
-Kind = Literal["html", "csv", "sql", "jsonl", "json", "parquet", "arrow", "text"]
+Kind = Literal["html", "warc", "csv", "sql", "jsonl", "json", "parquet", "arrow", "sqlite", "xlsx", "text"]
 
 _KINDS_BY_SUFFIX: dict[str, Kind] = {
-    ".html": "html", ".htm": "html", ".xhtml": "html",
+    ".html": "html", ".htm": "html", ".xhtml": "html", ".warc": "warc",
     ".csv": "csv", ".tsv": "csv", ".tab": "csv",
     ".sql": "sql", ".dump": "sql",
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json",
     ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow",
+    ".xlsx": "xlsx", ".xlsm": "xlsx",
+    ".sqlite": "sqlite", ".sqlite3": "sqlite", ".db": "sqlite", ".db3": "sqlite",
     ".txt": "text", ".text": "text", ".md": "text", ".markdown": "text", ".rst": "text",
 }  # fmt: skip
 
@@ -283,12 +294,20 @@ def kind_of(file: SourceFile) -> Kind | None:
         head = file.peek(SNIFF_BYTES)
     except SourceError:
         return named or "text"
+    if head.startswith(b"SQLite format 3\0"):
+        return "sqlite"
+    if named == "sqlite":  # such names are given to other things too
+        named = None
     if head.startswith(b"PAR1"):
         return "parquet"
+    if head.startswith(b"PK\x03\x04") and (named == "xlsx" or b"xl/w" in head):
+        return "xlsx"
     if head.startswith((b"ARROW1", _ARROW_STREAM)):
         return "arrow"
-    if named in ("parquet", "arrow"):
+    if named in ("parquet", "arrow", "warc"):
         return named
+    if head.startswith(b"WARC/"):
+        return "warc"
     if decoding.is_binary(head):
         return None
     return named or _kind_of_text(decoding.decode(head).text)

@@ -1,27 +1,35 @@
 """HTML pages: one file, one document.
 
-The rules of the page's own site come first, then trafilatura's main text, then the whole visible text; a page whose shape would
+The rules of the page's own site come first, then the main text (``main_content``), then the whole visible text; a page whose shape would
 make those slow or lossy (see ``HtmlSettings``) gives its whole visible text in one linear pass. Decisions rest on sizes, depths and
 counts, never on seconds. This module imports no parser: settings can be read without one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pipeline import decoding
-from pipeline.documents import RAW_CAP_BYTES, Document, Extracted, Removed, Skipped, locator
+from pipeline.documents import RAW_CAP_BYTES, Document, Extracted, Message, Removed, Skipped, locator
+from pipeline.errors import MissingPackageError
 from pipeline.settings import at_least, between
 
 if TYPE_CHECKING:
     from pipeline.extractors.files import SourceFile
+    from pipeline.extractors.html_metadata import Head
     from pipeline.extractors.html_tree import Shape
 
-MAX_TAGS = 1_000_000
-"""Pages with more tags than this are quarantined: lxml would need more than 300 MB for them (measured)."""
+MAX_TAGS = 2_000_000
+"""Pages with more tags than this are quarantined."""
+MAX_TREE_TAGS = 300_000
+"""Pages with more give their whole visible text: a tree and its blocks take about 2 kB a tag."""
+MAX_TREE_CHARS = 16_000_000
+"""Longer pages give their whole visible text: a tree and its blocks take about 25 bytes a character (measured)."""
+FEW_TAGS = 20_000
+"""Pages with fewer may nest as they like: lexbor, quadratic in the nesting, takes .5 CPU seconds for 20,000 open elements (measured)."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +45,16 @@ class SiteRules:
     title: str | None = None
     date: str | None = None
     author: str | None = None
+    post: str | None = None
+    """Each post of a thread: the page becomes a conversation. Who wrote the first post is the user, all others are the assistant."""
+    post_author: str | None = None
+    """Inside a post, who wrote it."""
+    post_text: str | None = None
+    """Inside a post, its text; nothing: the whole post."""
 
     def __post_init__(self) -> None:
-        for selector in filter(None, (*self.select, *self.drop, self.title, self.date, self.author)):
+        named = (self.title, self.date, self.author, self.post, self.post_author, self.post_text)
+        for selector in filter(None, (*self.select, *self.drop, *named)):
             _check_selector(selector)
 
 
@@ -47,20 +62,20 @@ class SiteRules:
 class HtmlSettings:
     """How HTML pages become text."""
 
-    main_content: Literal["trafilatura", "soup"] = "trafilatura"
-    """``soup``: the whole visible text of each page, menus included."""
+    main_content: Literal["blocks", "trafilatura", "resiliparse", "soup"] = "blocks"
+    """``blocks``: the model that comes along. ``resiliparse``: faster, coarser, to be installed. ``soup``: the whole visible text, menus included."""
     sites: tuple[SiteRules, ...] = ()
     """The first entry that matches and finds text wins."""
     links: bool = False
     """Keep links as Markdown links."""
-    max_bytes: int = at_least(20_000_000, 1)
+    max_bytes: int = at_least(64_000_000, 1)
     """Larger files are quarantined."""
     max_depth: int = between(100, 1, 250)
-    """Deeper nesting: whole text only. The deepest of 1,505 real pages has 56 levels; trafilatura is quadratic in the depth of lists."""
+    """Deeper nesting: whole text only, for trafilatura, which is quadratic in the depth of lists. Real pages have 56 levels at most."""
     max_elements: int = at_least(16_000, 1)
-    """More elements: whole text only. Of 1,505 real pages the largest has 15,793; trafilatura's worst case takes 8 CPU seconds here."""
+    """More elements: whole text only, for trafilatura, whose worst case takes 8 CPU seconds here. Real pages have 15,793 at most."""
     max_chars: int = at_least(2_000_000, 1)
-    """More text: whole text only."""
+    """More text: whole text only, for trafilatura."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +83,7 @@ class HtmlPages:
     """Reads HTML files."""
 
     settings: HtmlSettings = field(default_factory=HtmlSettings)
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def read(self, file: SourceFile) -> Iterator[Extracted]:
         """The one document of ``file``, or why there is none."""
@@ -82,21 +97,25 @@ class HtmlPages:
             yield extract_page(data, file.name, self.settings)
 
 
-def extract_page(data: bytes, name: str, settings: HtmlSettings) -> Document | Removed | Skipped:
+def extract_page(data: bytes, name: str, settings: HtmlSettings, where: str = "", charset: str | None = None) -> Document | Removed | Skipped:
     """The page's text (Markdown, ends stripped, no control characters) and what it says of itself; never raises on bad input.
 
-    ``name`` is the file's path in its source. Skipped: empty, too large, binary, too many tags. Removed (rule ``no_text``): a page, but
-    nothing to read on it. ``meta["extractor"]`` tells what made the text: ``html rules``, ``html trafilatura``, ``html soup`` (whole
-    visible text) or ``html scan`` (the same, of a page beyond the limits for a tree).
+    ``name`` is the file's path in its source, ``where`` its locator if that is another, ``charset`` what the server said.
+    Skipped: empty, too large, binary, too many tags. Removed (rule ``no_text``): a page, but nothing to read on it.
+    ``meta["extractor"]`` tells what made the text: ``html rules``, ``html thread``, ``html blocks``,
+    ``html trafilatura``, ``html resiliparse``, ``html soup`` (whole visible text) or ``html scan`` (the same, beyond the limits for a tree).
     """
-    where = locator(name)
+    where = where or locator(name)
     problem = _unreadable(data, settings)
     if problem:
         return Skipped(where, problem, raw=data[:RAW_CAP_BYTES])
-    markup = decoding.strip_controls(decoding.decode(data, decoding.html_charset(data)).text)
-    if markup.count("<") > MAX_TAGS:
+    markup = decoding.decode(data, charset or decoding.html_charset(data)).text
+    num_tags = markup.count("<")
+    if num_tags > MAX_TAGS:
         return Skipped(where, f"has more than {MAX_TAGS:,} tags", raw=data[:RAW_CAP_BYTES])
-    text, meta = _read(markup, name, settings)
+    text, meta = _read(markup, num_tags, name, settings)
+    if not isinstance(text, str):
+        return Document(where, messages=text, meta=meta)
     document = Document(where, text=decoding.strip_controls(text).strip(), meta=meta)
     return document if document.text else Removed(document, "no_text", "the page holds no text to read")
 
@@ -110,28 +129,63 @@ def _unreadable(data: bytes, settings: HtmlSettings) -> str | None:
     return f"{what}, not a page" if what else None
 
 
-def _read(markup: str, name: str, settings: HtmlSettings) -> tuple[str, dict[str, Any]]:
-    """Text and meta of a decoded page, by the first way that finds text."""
-    from pipeline.extractors import html_scan, html_tree
-    from pipeline.extractors.html_metadata import read_metadata
+def _read(markup: str, num_tags: int, name: str, settings: HtmlSettings) -> tuple[str | tuple[Message, ...], dict[str, Any]]:
+    """Text (or a conversation) and meta of a decoded page, by the first way that finds text."""
+    from pipeline.extractors import blocks, html_scan
+    from pipeline.extractors.html_metadata import read_head
 
-    tree = None if html_scan.has_monstrous_tag(markup) else html_tree.parse(markup)
-    meta: dict[str, Any] = {} if tree is None else read_metadata(tree)
-    if tree is None or _beyond(html_tree.shape(tree), settings):
-        return html_scan.visible_text(markup), meta | {"extractor": "html scan"}
+    large = len(markup) > MAX_TREE_CHARS or num_tags > MAX_TREE_TAGS
+    if large or html_scan.has_monstrous_tag(markup) or (num_tags > FEW_TAGS and html_scan.deepest(markup) > FEW_TAGS):
+        return html_scan.visible_text(decoding.strip_controls(markup)), {"extractor": "html scan"}
+    tree = blocks.parse(markup)
+    head = read_head(tree)
+    meta: dict[str, Any] = dict(head.meta)
     for rules in settings.sites:
         if _applies(rules, name, meta):
-            text, ruled, markup = _by_rules(markup, rules, settings.links)
+            found, how, ruled, markup = _by_rules(markup, rules, settings.links)
             meta |= ruled
-            if text:
-                return text, meta | {"extractor": "html rules"}
-            tree = html_tree.parse(markup)
-    if settings.main_content == "trafilatura" and tree is not None:
-        text = html_tree.main_text(tree, settings.links, meta.get("url"))
-        if text:
-            return text, meta | {"extractor": "html trafilatura"}
-    from pipeline.extractors import html_soup
+            if found:
+                return found, meta | {"extractor": how}
+            tree = blocks.parse(markup)
+    text = _main_text(tree, head, markup, settings)
+    if text:
+        return text, meta | {"extractor": f"html {settings.main_content}"}
+    return _whole(markup, settings, meta)
 
+
+def _main_text(tree: Any, head: Head, markup: str, settings: HtmlSettings) -> str:
+    """The main text by the extractor of the settings; empty where it finds none, or must not be asked."""
+    if settings.main_content == "blocks":
+        from pipeline.extractors import main_content
+
+        return main_content.main_text(tree, head, settings.links)
+    if settings.main_content == "resiliparse":
+        return _by_resiliparse(markup, settings.links)
+    if settings.main_content == "trafilatura":
+        from pipeline.extractors import html_tree
+
+        page = html_tree.parse(markup)
+        if page is not None and not _beyond(html_tree.shape(page), settings):
+            return html_tree.main_text(page, settings.links, head.meta.get("url"))
+    return ""
+
+
+def _by_resiliparse(markup: str, links: bool) -> str:
+    try:
+        from resiliparse.extract.html2text import extract_plain_text
+    except ImportError:
+        raise MissingPackageError("resiliparse", "main_content: resiliparse", "resiliparse") from None
+    return str(extract_plain_text(markup, main_content=True, links=links, alt_texts=False))
+
+
+def _whole(markup: str, settings: HtmlSettings, meta: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The whole visible text: of a tree where its shape allows, else of the tags alone."""
+    from pipeline.extractors import html_scan, html_soup, html_tree
+
+    markup = decoding.strip_controls(markup)
+    page = html_tree.parse(markup)
+    if page is None or _beyond(html_tree.shape(page), settings):
+        return html_scan.visible_text(markup), meta | {"extractor": "html scan"}
     return html_soup.whole_text(markup, settings.links), meta | {"extractor": "html soup"}
 
 
@@ -144,17 +198,35 @@ def _applies(rules: SiteRules, name: str, meta: Mapping[str, str]) -> bool:
     return any(fnmatchcase(candidate, rules.match) for candidate in (name, url, url.partition("://")[2]) if candidate)
 
 
-def _by_rules(markup: str, rules: SiteRules, links: bool) -> tuple[str, dict[str, str], str]:
-    """The selected text, the meta data the rules name, and the page without what they drop."""
+def _by_rules(markup: str, rules: SiteRules, links: bool) -> tuple[str | tuple[Message, ...], str, dict[str, str], str]:
+    """What the rules select, by what name, the meta data they name, and the page without what they drop."""
     from pipeline.extractors.html_metadata import clean, day
     from pipeline.extractors.html_soup import RuledPage
 
-    page = RuledPage(markup, rules)
+    page = RuledPage(decoding.strip_controls(markup), rules)
     meta = {key: clean(value) for key, value in page.meta.items()}
     if "date" in meta:
         meta["date"] = day(meta["date"])
     rest = page.markup() if rules.drop else markup
-    return page.text(links) if rules.select else "", meta, rest
+    if rules.post:
+        posts = [(author, decoding.strip_controls(text).strip()) for author, text in page.posts(links)]
+        return _conversation([post for post in posts if post[1]]), "html thread", meta, rest
+    return page.text(links) if rules.select else "", "html rules", meta, rest
+
+
+def _conversation(posts: Sequence[tuple[str, str]]) -> tuple[Message, ...]:
+    """Posts (author, text) as turns: who began is the user, everyone else the assistant; posts of one side in a row are one turn."""
+    if not posts:
+        return ()
+    turns: list[Message] = []
+    first = posts[0][0]
+    for number, (author, text) in enumerate(posts):
+        role = "user" if number == 0 or (author and author == first) else "assistant"
+        if turns and turns[-1].role == role:
+            turns[-1] = replace(turns[-1], content=f"{turns[-1].content}\n\n{text}")
+        else:
+            turns.append(Message(role, text))
+    return tuple(turns)
 
 
 def _check_selector(selector: str) -> None:

@@ -14,6 +14,7 @@ _INSIDE = r"(?:=\s*+(?:\"[^\"]*+\"|'[^']*+')|[^>=]++|=)*+"
 _TAG = re.compile(r"<(?P<close>/?)(?P<name>[A-Za-z][^\s/>]*+)(?P<inside>" + _INSIDE + ")>")
 _ATTRIBUTE = re.compile(r"(?P<name>[^\s/>=]++)(?:\s*+=\s*+(?:\"(?P<double>[^\"]*+)\"|'(?P<single>[^']*+)'|(?P<bare>[^\s>]*+)))?+")
 _MAY_HIDE = re.compile(r"hidden|style", re.I)
+_NAMED = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*+)")
 _ANY_TAG = re.compile(r"<[A-Za-z]" + _INSIDE)
 _QUOTED_VALUE = re.compile(r"=\s*+(?:\"[^\"]*+\"|'[^']*+')")
 _SEPARATOR = re.compile(r"[\s/=]++")
@@ -27,14 +28,34 @@ MAX_ATTRIBUTES = 4_000
 """lxml 6.1 takes .5 s for 20,000 attributes on one element and 15 s for 100,000 (measured)."""
 
 
+FEW_SEPARATORS = 45_000
+"""Pages with fewer signs that can part attributes are not looked at: lexbor takes 4 s for so many on one element (measured)."""
+
+
 def has_monstrous_tag(markup: str) -> bool:
     """Whether one tag holds so many attributes that a tree parser, quadratic in them, must not see it."""
+    if len(markup) < 2 * FEW_SEPARATORS:
+        return False
+    if sum(map(markup.count, " =/\n\t\r\f")) < FEW_SEPARATORS:
+        return False
     for tag in _ANY_TAG.finditer(markup):
         if tag.end() - tag.start() > _LONG_TAG_CHARS:
             bare = _QUOTED_VALUE.sub(" ", tag[0])
             if sum(1 for _ in _SEPARATOR.finditer(bare)) > MAX_ATTRIBUTES:
                 return True
     return False
+
+
+def deepest(markup: str) -> int:
+    """How many elements may be open at once at most, in one linear pass; elements that end by themselves count too."""
+    depth = most = 0
+    for close, name in _NAMED.findall(markup):
+        if close:
+            depth -= 1
+        elif name.lower() not in VOID and name.lower() not in _SELF_ENDING:
+            depth += 1
+            most = max(most, depth)
+    return most
 
 
 def visible_text(markup: str) -> str:

@@ -48,6 +48,16 @@ class RuledPage:
         outermost = [e for e in self._soup.find_all(True) if id(e) in wanted and not any(id(p) in wanted for p in e.parents)]
         return _render(outermost, links)
 
+    def posts(self, links: bool) -> list[tuple[str, str]]:
+        """Author (empty when not named) and text of each post, in document order."""
+        rules = self._rules
+        found = []
+        for post in self._soup.select(rules.post or ""):
+            author = post.select_one(rules.post_author) if rules.post_author else None
+            parts = post.select(rules.post_text) if rules.post_text else [post]
+            found.append((" ".join(author.get_text(" ").split()) if author else "", _render(parts, links)))
+        return found
+
     def markup(self) -> str:
         """The page without what ``drop`` names, for extractors that parse for themselves."""
         return str(self._soup)

@@ -6,7 +6,7 @@ import codecs
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from pipeline.documents import RAW_CAP_BYTES
 
@@ -24,9 +24,18 @@ class Line:
     is_cut: bool = False
 
 
-def lines(stream: BinaryIO, max_bytes: int) -> Iterator[Line]:
-    """The lines of ``stream``, split at line feeds only, never holding more than ``max_bytes`` of one; raises what ``stream`` raises."""
-    offset = 0
+class Readable(Protocol):
+    """What lines are read from: every binary stream is one."""
+
+    def readline(self, limit: int, /) -> bytes:
+        """The next line with its line feed, or so much of it."""
+
+
+def lines(stream: Readable, max_bytes: int, offset: int = 0) -> Iterator[Line]:
+    """The lines of ``stream``, split at line feeds only, never holding more than ``max_bytes`` of one; raises what ``stream`` raises.
+
+    ``offset`` is where the stream stands already.
+    """
     while raw := stream.readline(max_bytes + 1):
         if len(raw) <= max_bytes:
             yield Line(offset, raw, len(raw))

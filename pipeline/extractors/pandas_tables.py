@@ -6,13 +6,15 @@ import inspect
 import re
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import pandas as pd
 
-from pipeline.documents import Extracted
+from pipeline.documents import Extracted, Skipped
 from pipeline.errors import SettingsError, nearest
-from pipeline.extractors import rows
+from pipeline.extractors import rows, templates
+from pipeline.extractors.batches import BatchBuilder, Rows
 from pipeline.extractors.files import SourceFile
 from pipeline.extractors.rows import RowMapping, RowPlan
 
@@ -23,29 +25,61 @@ _FIXED = ("filepath_or_buffer", "chunksize", "iterator", "encoding", "compressio
 """Parameters of ``read_csv`` that are this module's own."""
 
 
+@dataclass(frozen=True)
+class _Chunk:
+    """Rows from the one numbered ``start`` on, a cell being whatever the options make of it, None where pandas has a missing value."""
+
+    names: tuple[str, ...]
+    start: int
+    cells: list[tuple[Any, ...]]
+
+
 def read_with_pandas(file: SourceFile, encoding: str, options: Mapping[str, Any], mapping: RowMapping | None) -> Iterator[Extracted]:
     """One item a row. Unless ``options`` say otherwise cells are text, nothing is NaN, and lines that do not fit are each Skipped.
 
     Raises SettingsError for an option that pandas does not know or a wrong mapping, and what the file's stream raises.
     """
+    plan: RowPlan | None = None
+    is_empty = True
+    for chunk in _read(file, encoding, options):
+        is_empty = False
+        if isinstance(chunk, Skipped):
+            yield chunk
+            continue
+        names = rows.column_names(chunk.names)
+        table = [dict(zip(names, cells, strict=True)) for cells in chunk.cells]
+        plan = plan or rows.plan(names, mapping, file.name, table[:SAMPLE_ROWS])
+        for number, row in enumerate(table, chunk.start):
+            yield plan.document(file.locator(row=number), row, "csv by pandas")
+    if is_empty:
+        yield file.skipped("empty: the table has no rows")
+
+
+def rows_with_pandas(file: SourceFile, encoding: str, options: Mapping[str, Any]) -> Iterator[Rows | Skipped]:
+    """The same rows in batches of text columns."""
+    for chunk in _read(file, encoding, options):
+        if isinstance(chunk, Skipped):
+            yield chunk
+            continue
+        building = BatchBuilder(rows.column_names(chunk.names))
+        for number, cells in enumerate(chunk.cells, chunk.start):
+            building.add(number, [None if cell is None else templates.as_text(cell) for cell in cells])
+        yield building.take()
+
+
+def _read(file: SourceFile, encoding: str, options: Mapping[str, Any]) -> Iterator[_Chunk | Skipped]:
     _check(options)
     given = {"dtype": str, "keep_default_na": False, "index_col": False, "on_bad_lines": "warn", **options}
     start = 0
-    plan: RowPlan | None = None
     try:
         with file.open() as stream:
-            for chunk, bad_lines in _chunks(stream, {"encoding": encoding, **given}):
-                names = rows.column_names([str(name) for name in chunk.columns])
-                plain = chunk.astype(object).where(chunk.notna(), None)
-                table = [dict(zip(names, cells, strict=True)) for cells in plain.itertuples(index=False, name=None)]
-                plan = plan or rows.plan(names, mapping, file.name, table[:SAMPLE_ROWS])
+            for frame, bad_lines in _chunks(stream, {"encoding": encoding, **given}):
                 for line, reason in bad_lines:
                     yield file.skipped(f"wrong number of cells: {reason}", line=line)
-                for number, row in enumerate(table, start):
-                    yield plan.document(file.locator(row=number), row, "csv by pandas")
-                start += len(table)
-        if start == 0:
-            yield file.skipped("empty: the table has no rows")
+                if len(frame):
+                    plain = frame.astype(object).where(frame.notna(), None)
+                    yield _Chunk(tuple(map(str, frame.columns)), start, list(plain.itertuples(index=False, name=None)))
+                start += len(frame)
     except (ValueError, TypeError, OverflowError, MemoryError) as error:
         yield file.skipped(f"pandas: {(str(error).strip() or type(error).__name__).splitlines()[0]}", row=start)
 

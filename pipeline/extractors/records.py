@@ -48,7 +48,7 @@ class _Plans:
 
     def document(self, locator: str, row: Row, extractor: str) -> Extracted:
         made = self.main.document(locator, row, extractor)
-        if not isinstance(made, Removed) or (self.mapping and (self.mapping.text is not None or self.mapping.turns)):
+        if not isinstance(made, Removed) or (self.mapping and self.mapping.is_told):
             return made
         own = self._own(row)
         return made if own.shape.is_empty else own.document(locator, row, extractor)

@@ -5,35 +5,47 @@ Parts are cut where a hash of the file's name says so, so that one file added, c
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
 
-from pipeline.commits import ShardWriter
+from pipeline.commits import WORK, ShardWriter
 from pipeline.documents import (
     QUARANTINE,
     REMOVED,
     SCHEMA,
     Document,
     Extracted,
+    Merged,
     Removed,
     Skipped,
     Superseded,
     to_batch,
 )
-from pipeline.extractors.files import Kind, SourceFile, kind_of, list_files
+from pipeline.errors import UsageError
+from pipeline.extractors import databases, gathering
+from pipeline.extractors.columns import DocumentBatch
+from pipeline.extractors.databases import Database, DatabaseSettings, Piece
+from pipeline.extractors.databases_login import is_address
+from pipeline.extractors.files import Kind, SourceFile, kind_of, kind_of_name, list_files
 from pipeline.extractors.html import HtmlSettings
+from pipeline.extractors.known_tables import known_tables, table_name
 from pipeline.extractors.rows import RowMapping
-from pipeline.extractors.sql import SqlSettings
+from pipeline.extractors.sql_settings import SqlSettings
 from pipeline.extractors.tables import CsvSettings
+from pipeline.extractors.xlsx import XlsxSettings
+from pipeline.remote import Place, RemoteFile, Url, digests, place
 from pipeline.report import Counts, Report
 from pipeline.settings import digest, to_plain
+from pipeline.units import beat, units
 
 MAX_PART_BYTES = 64 * 2**20
 MAX_PART_FILES = 512
@@ -62,10 +74,34 @@ class SourceSettings:
     html: HtmlSettings = field(default_factory=HtmlSettings)
     csv: CsvSettings = field(default_factory=CsvSettings)
     sql: SqlSettings = field(default_factory=SqlSettings)
+    xlsx: XlsxSettings = field(default_factory=XlsxSettings)
+    database: DatabaseSettings = field(default_factory=DatabaseSettings)
     rows: RowMapping | None = None
     """How a row becomes a document, in files that hold one table (CSV, JSON lines, Parquet)."""
     tables: Mapping[str, RowMapping] = field(default_factory=dict)
-    """The same for each table of a dump."""
+    """The same for each table of a dump or database, by name; a file that holds one table is called like the file (``posts.csv``)."""
+
+    @property
+    def mappings(self) -> dict[str, RowMapping]:
+        """All mappings by table; ``rows`` as the table without a name."""
+        return ({"": self.rows} if self.rows else {}) | dict(self.tables)
+
+    @property
+    def waits(self) -> bool:
+        """Whether rows become documents only together, so that all files are one unit of work."""
+        return any(mapping.waits for mapping in self.mappings.values())
+
+    def for_readers(self) -> SourceSettings:
+        """The settings that readers get: where rows wait for others, joined tables have mappings too, and only tables with one are read."""
+        if not self.waits:
+            return self
+        found = gathering.resolved(self.mappings)
+        rows = found.pop("", None)
+        sql = dataclasses.replace(self.sql, tables=tuple(dict.fromkeys((*self.sql.tables, *found))))
+        database = self.database
+        if database.query is None:
+            database = dataclasses.replace(database, tables=tuple(dict.fromkeys((*database.tables, *found))))
+        return dataclasses.replace(self, rows=rows, tables=found, sql=sql, database=database)
 
 
 @dataclass(frozen=True)
@@ -81,27 +117,39 @@ class Part:
 
     source: str
     settings: SourceSettings
-    files: tuple[tuple[SourceFile, str], ...]
+    files: tuple[tuple[SourceFile | RemoteFile, str], ...]
     refused: tuple[Skipped, ...] = ()
+    database: Database | None = None
+    """A live database in place of files; a task reads some ``pieces`` of it, and the key is that of all."""
+    pieces: tuple[Piece, ...] = ()
 
     @property
     def key(self) -> str:
         """Digest of all that decides what this part becomes."""
+        if self.database is not None:
+            return digest([self.source, settings_for_key(self.settings), self.database.key])
         files = [[file.name, sha256] for file, sha256 in self.files]
         refused = [[item.locator, item.error] for item in self.refused]
         return digest([self.source, settings_for_key(self.settings), files, refused])
 
 
 def settings_for_key(settings: SourceSettings) -> dict[str, Any]:
-    """The settings that decide what a file becomes: all but where the source lies, and the extractors' versions."""
+    """The settings that decide what a file becomes: all but where the source lies and how to log in, and the extractors' versions."""
     plain = {name: value for name, value in to_plain(settings).items() if name != "path"}
+    plain["database"] = {name: value for name, value in plain["database"].items() if not name.startswith("password")}
     return {**plain, "versions": {kind: _extractor(kind, settings).version for kind in _EXTRACTORS}}
 
 
-def list_parts(source: str, settings: SourceSettings, file_digest: Callable[[Path], str]) -> list[Part]:
-    """The files of a source in the order of their names, divided into parts; raises UsageError when there is nothing at its path."""
+def list_parts(source: str, settings: SourceSettings, file_digest: Callable[[Any], str], previous: str = "") -> list[Part]:
+    """The files of a source in the order of their names, divided into parts; raises UsageError when there is nothing at its path.
+
+    A live database is one part, of which ``divided`` gives the tasks. ``previous`` is the key of the dataset that will be replaced.
+    """
+    reading = settings.for_readers()
+    if is_address(settings.path):
+        return [Part(source, settings, (), database=databases.open_database(settings.path, reading.database, previous))]
     parts: list[Part] = []
-    files: list[tuple[SourceFile, str]] = []
+    files: list[tuple[SourceFile | RemoteFile, str]] = []
     refused: list[Skipped] = []
     num_bytes = 0
 
@@ -111,60 +159,88 @@ def list_parts(source: str, settings: SourceSettings, file_digest: Callable[[Pat
             parts.append(Part(source, settings, tuple(files), tuple(refused)))
         files, refused, num_bytes = [], [], 0
 
-    for item in list_files(Path(settings.path).absolute()):
+    for item, size, sha256 in _fingerprinted(place(settings.path), file_digest):
         if isinstance(item, Skipped):
             refused.append(item)
             continue
-        try:
-            size, sha256 = item.path.stat().st_size, file_digest(item.path)
-        except OSError as error:
-            refused.append(item.skipped(f"cannot be read: {error.strerror}"))
-            continue
-        if files and num_bytes + size > MAX_PART_BYTES:
+        if files and num_bytes + size > MAX_PART_BYTES and not settings.waits:
             cut()
         files.append((item, sha256))
         num_bytes += size
-        if len(files) >= MAX_PART_FILES or _ends_part(item.name):
+        if (len(files) >= MAX_PART_FILES or _ends_part(item.name)) and not settings.waits:
             cut()
     cut()
     return parts
+
+
+def _fingerprinted(root: Place, file_digest: Callable[[Any], str]) -> Iterator[tuple[SourceFile | RemoteFile | Skipped, int, str]]:
+    """What there is at ``root`` with size and digest; a file of this machine that cannot be read becomes Skipped."""
+    if isinstance(root, Url):
+        files = [file for file in list_files(root) if isinstance(file, RemoteFile)]
+        yield from zip(files, (file.size for file in files), digests(files, file_digest), strict=True)
+        return
+    for item in list_files(root.absolute()):
+        if not isinstance(item, SourceFile):
+            yield item, 0, ""
+            continue
+        try:
+            yield item, item.path.stat().st_size, file_digest(item.path)
+        except OSError as error:
+            yield item.skipped(f"cannot be read: {error.strerror}"), 0, ""
+
+
+def divided(part: Part) -> list[tuple[Piece, ...]]:
+    """The tasks of a live database: its pieces one by one, or all at once where rows wait for rows of other pieces."""
+    assert part.database is not None
+    pieces = databases.divide(part.database, list(part.settings.for_readers().tables))
+    return [tuple(pieces)] if part.settings.waits else [(piece,) for piece in pieces]
 
 
 def _ends_part(name: str) -> bool:
     return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[0] % PART_CUT_ONE_IN == 0
 
 
-def source_name(path: Path) -> str:
+def source_name(path: Place) -> str:
     """A source's name from its path: the file or folder name without its suffixes, other characters than letters, digits, ``._-`` as ``-``."""
-    resolved = path.resolve()
-    stem = resolved.name if resolved.is_dir() else resolved.name.split(".")[0]
+    found = path if isinstance(path, Url) else path.resolve()
+    is_folder = kind_of_name(found.name) is None if isinstance(found, Url) else found.is_dir()
+    stem = found.name if is_folder else found.name.split(".")[0]
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.") or "source"
 
 
 _EXTRACTORS: dict[Kind, str] = {
     "html": "pipeline.extractors.html:HtmlPages",
+    "warc": "pipeline.extractors.warc:WarcPages",
     "csv": "pipeline.extractors.tables:CsvTable",
     "sql": "pipeline.extractors.sql:SqlDump",
     "jsonl": "pipeline.extractors.records:JsonLines",
     "json": "pipeline.extractors.records:JsonFile",
     "parquet": "pipeline.extractors.records:ParquetRows",
     "arrow": "pipeline.extractors.records:ArrowRows",
+    "sqlite": "pipeline.extractors.databases_sqlite:SqliteFile",
+    "xlsx": "pipeline.extractors.xlsx:Workbook",
     "text": "pipeline.extractors.plain_text:PlainText",
 }
 
 
-def _extractor(kind: Kind, settings: SourceSettings) -> Extractor:
+def _extractor(kind: Kind, settings: SourceSettings, table: str = "") -> Extractor:
+    """The reader of a file; ``table`` is what its table is called where it holds one."""
+    rows = settings.tables.get(table, settings.rows)
     module, _, name = _EXTRACTORS[kind].partition(":")
     build = getattr(import_module(module), name)
     extractor: Extractor
-    if kind == "html":
+    if kind in ("html", "warc"):
         extractor = build(settings.html)
     elif kind == "csv":
-        extractor = build(settings.csv, settings.rows)
+        extractor = build(settings.csv, rows)
     elif kind == "sql":
         extractor = build(settings.sql, settings.tables)
+    elif kind == "xlsx":
+        extractor = build(settings.xlsx, settings.rows, settings.tables)
+    elif kind == "sqlite":
+        extractor = build(settings.database, settings.rows, settings.tables)
     else:
-        extractor = build() if kind == "text" else build(settings.rows)
+        extractor = build() if kind == "text" else build(rows)
     return extractor
 
 
@@ -176,7 +252,13 @@ def read_part(folder: Path, name: str, part: Part) -> dict[str, Any]:
         ShardWriter(folder, "__removed", name, REMOVED) as removed,
         ShardWriter(folder, "__quarantine", name, QUARANTINE) as quarantine,
     ):
-        for batch in _batched(_read(part)):
+        for batch in _batched(_items(part, folder / WORK / name)):
+            beat()
+            if isinstance(batch, DocumentBatch):
+                label = batch.label
+                made, batch = batch.made(part.source)
+                _count_made(counts, len(made), label)
+                kept.write(made)
             documents = [item for item in batch if isinstance(item, Document)]
             dropped = [item for item in batch if isinstance(item, Removed)]
             skipped = [item for item in batch if isinstance(item, Skipped)]
@@ -193,14 +275,39 @@ def read_part(folder: Path, name: str, part: Part) -> dict[str, Any]:
     return {"key": part.key, "counts": report.to_plain(), "shards": shards}
 
 
-def _read(part: Part) -> Iterator[Extracted]:
+def _items(part: Part, place: Path) -> Iterator[Extracted | DocumentBatch]:
+    """What becomes of a part; the names of files that are needed on the way begin with ``place``."""
+    items = _read(part, part.settings.for_readers(), place.with_name(f"{place.name}.fetched"))
+    if not part.settings.waits:
+        return items
+    files = [file for file, _ in part.files if isinstance(file, SourceFile)]
+    return gathering.gathered(items, part.settings.mappings, place.with_name(f"{place.name}.gathered"), partial(known_tables, files))
+
+
+def _read(part: Part, settings: SourceSettings, spool: Path) -> Iterator[Extracted | DocumentBatch]:
     yield from part.refused
-    for file, _ in part.files:
+    if part.database is not None:
+        for piece in part.pieces:
+            yield from databases.read_batches(part.database, piece, settings.rows, settings.tables)
+    for ((stored, sha256),), fault in units([entry] for entry in part.files):
+        file = stored if isinstance(stored, SourceFile) else _fetched(stored, sha256, spool)
+        if fault is not None:
+            yield file.skipped(fault, raw=_head(file))
+            continue
         kind = kind_of(file)
         if kind is None:
             yield file.skipped("unknown kind: neither text nor a format that is read here", raw=_head(file))
             continue
-        yield from _extractor(kind, part.settings).read(file)
+        extractor = _extractor(kind, settings, table_name(file.name))
+        yield from getattr(extractor, "read_batches", extractor.read)(file)
+    spool.unlink(missing_ok=True)
+
+
+def _fetched(file: RemoteFile, sha256: str, spool: Path) -> SourceFile:
+    """A copy of the file on this machine, in the place of the one before, so that a worker holds one at a time."""
+    if file.fetch(spool) != sha256:
+        raise UsageError(str(file), "was changed while it was read", "run again")
+    return SourceFile(spool, file.name)
 
 
 def _head(file: SourceFile) -> bytes:
@@ -211,10 +318,16 @@ def _head(file: SourceFile) -> bytes:
         return b""
 
 
-def _batched(items: Iterator[Extracted]) -> Iterator[list[Extracted]]:
+def _batched(items: Iterator[Extracted | DocumentBatch]) -> Iterator[list[Extracted] | DocumentBatch]:
     batch: list[Extracted] = []
     num_chars = 0
     for item in items:
+        if isinstance(item, DocumentBatch):
+            if batch:
+                yield batch
+                batch, num_chars = [], 0
+            yield item
+            continue
         batch.append(item)
         num_chars += _size(item)
         if len(batch) >= BATCH_DOCUMENTS or num_chars >= BATCH_CHARS:
@@ -231,6 +344,12 @@ def _size(item: Extracted) -> int:
     return len(document.text or "") + sum(len(message.content) for message in document.messages or ())
 
 
+def _count_made(counts: Counts, num_documents: int, how: str) -> None:
+    counts.read += num_documents
+    counts.kept += num_documents
+    counts.choices[how] = counts.choices.get(how, 0) + num_documents
+
+
 def _count(counts: Counts, batch: Sequence[Extracted]) -> None:
     for item in batch:
         if isinstance(item, Document):
@@ -242,12 +361,17 @@ def _count(counts: Counts, batch: Sequence[Extracted]) -> None:
         elif isinstance(item, Removed):
             counts.read += 1
             counts.remove(item.rule)
+        elif isinstance(item, Merged):
+            counts.read += item.units
+            counts.merged += item.units
         elif isinstance(item, Superseded):
             counts.read += item.units
             counts.superseded += item.units
-        else:
+        elif isinstance(item, Skipped):
             counts.read += 1
             counts.quarantine(item.error)
+        else:
+            raise AssertionError(f"a row that waits was not gathered: {item.locator}")
 
 
 def _removed_batch(source: str, items: Sequence[Removed]) -> pa.RecordBatch:

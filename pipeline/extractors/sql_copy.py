@@ -6,12 +6,15 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache, partial
 
+import pyarrow as pa
+
 from pipeline.documents import RAW_CAP_BYTES
-from pipeline.extractors.sql_events import Broken, Row
+from pipeline.extractors.sql_batches import read_copied
+from pipeline.extractors.sql_events import Broken, Row, Rows
 from pipeline.extractors.sql_heads import CopyHead, read_copy
 from pipeline.extractors.sql_reader import STATEMENT_HERE, Reader
-from pipeline.extractors.sql_strings import text_of
-from pipeline.extractors.sql_syntax import IncompleteError, MalformedError
+from pipeline.extractors.sql_strings import text_of, unescape_copy
+from pipeline.extractors.sql_syntax import LOOKAHEAD_BYTES, IncompleteError, MalformedError
 from pipeline.extractors.sql_tables import Tables, Target
 
 END_OF_DATA = b"\\."
@@ -21,7 +24,7 @@ _LINE_END = re.compile(rb"\n")
 Cells = tuple[str | None, ...]
 
 
-def read_copy_rows(reader: Reader, tables: Tables) -> Iterator[Row | Broken]:
+def read_copy_rows(reader: Reader, tables: Tables) -> Iterator[Row | Rows | Broken]:
     """The rows of the COPY at the current place, which is passed over. Raises MalformedError when it has no data that can be read."""
     end, head = reader.attempt(partial(read_copy, reader.lexer))
     reader.pos = end
@@ -36,31 +39,50 @@ class _Rows:
 
     def __init__(self, reader: Reader, tables: Tables, target: Target, head: CopyHead) -> None:
         self._reader, self._tables, self._target, self._head = reader, tables, target, head
+        self._num_cells = 0
 
-    def text(self) -> Iterator[Row | Broken]:
-        r"""Rows of one line each, up to the line ``\\.``; as many lines at a time as the window holds."""
+    def text(self) -> Iterator[Row | Rows | Broken]:
+        r"""Rows of one line each, up to the line ``\\.``; plain lines many at a time, others one by one."""
         reader, head, charset = self._reader, self._head, self._reader.syntax.charset
         while True:
+            if reader.offset >= reader.compiled_after_bytes:
+                yield from self._plain_lines()
             try:
-                stop, _ = reader.attempt(partial(_whole_lines, limit_bytes=reader.limit_bytes))
+                stop, _ = reader.attempt(_line)
             except MalformedError as error:
                 broken, found = reader.recover(error, _LINE_END)
                 yield broken
                 if found is None:
                     return
                 continue
-            for line in reader.window.data[reader.pos : stop - 1].split(b"\n"):
-                length = len(line) + 1
-                line = line.removesuffix(b"\r")
-                if line == END_OF_DATA:
-                    reader.pos = min(reader.pos + length, len(reader.window.data))
-                    return
-                made = self._made(text_cells(line, head, charset), line)
-                if isinstance(made, Broken) and STATEMENT_HERE.match(line):
-                    yield Broken(made.offset, f"cut short: the data of a COPY of {self._target.table} ends without \\.", made.raw)
-                    return
-                yield made
-                reader.pos += length
+            line = reader.window.data[reader.pos : stop].removesuffix(b"\n").removesuffix(b"\r")
+            if line == END_OF_DATA:
+                reader.pos = stop
+                return
+            made = self._made(text_cells(line, head, charset), line)
+            if isinstance(made, Broken) and STATEMENT_HERE.match(line):
+                yield Broken(made.offset, f"cut short: the data of a COPY of {self._target.table} ends without \\.", made.raw)
+                return
+            yield made
+            reader.pos = stop
+
+    def _plain_lines(self) -> Iterator[Rows]:
+        reader, tables, table = self._reader, self._tables, self._target.table
+        while self._num_cells:
+            window, fit = reader.window, self._target.fit(self._num_cells)
+            assert fit is not None
+            run = read_copied(window.data, reader.pos, reader.syntax, self._head, self._num_cells, reader.limit_bytes)
+            if run.num_rows:
+                first = tables.num_rows(table)
+                tail = [pa.repeat(pa.scalar(value, pa.string()), run.num_rows) for value in fit.tail]
+                tables.set_num_rows(table, first + run.num_rows)
+                reader.pos = run.end
+                yield Rows(table, fit.columns, [*run.columns, *tail], first)
+            if run.is_starved and not window.is_last and len(window.data) - reader.pos <= reader.limit_bytes + LOOKAHEAD_BYTES:
+                window.more(reader.pos)
+                reader.pos = 0
+            elif not run.is_full:
+                return
 
     def csv(self) -> Iterator[Row | Broken]:
         r"""Rows in CSV, up to the line ``\\.``."""
@@ -88,25 +110,22 @@ class _Rows:
         if cells is None or fit is None:
             reason = f"no valid COPY data: a row of {table} ends inside an escape" if cells is None else self._target.misfit(len(cells))
             return Broken(self._reader.offset, reason, raw[:RAW_CAP_BYTES])
+        self._num_cells = len(cells)
         index = self._tables.num_rows(table)
         self._tables.set_num_rows(table, index + 1)
         return Row(table, fit.columns, cells + fit.tail if fit.tail else cells, index)
 
 
-def _whole_lines(data: bytes, pos: int, is_last: bool, limit_bytes: int) -> tuple[int, None]:
-    r"""The index behind the last line break at hand, or behind a last line ``\.`` that has none."""
-    end = data.rfind(b"\n", pos, pos + limit_bytes) + 1
+def _line(data: bytes, pos: int, is_last: bool) -> tuple[int, None]:
+    r"""The index behind the next line, or behind a last line ``\\.`` that has no line break."""
+    end = data.find(b"\n", pos) + 1
     if end > 0:
         return end, None
     if not is_last:
         raise IncompleteError
     if data[pos:].strip() == END_OF_DATA:
-        return len(data) + 1, None
+        return len(data), None
     raise MalformedError("cut short: the file ends inside the data of a COPY", len(data))
-
-
-_ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
-_ESCAPES = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 
 
 def text_cells(line: bytes, head: CopyHead, charset: str) -> Cells | None:
@@ -115,14 +134,14 @@ def text_cells(line: bytes, head: CopyHead, charset: str) -> Cells | None:
         try:
             cells = line.decode(charset).split(head.delimiter.decode("latin-1"))
         except UnicodeDecodeError:
-            return tuple(text_of(field, charset) for field in line.split(head.delimiter))
+            return tuple(None if field == head.null else text_of(field, charset) for field in line.split(head.delimiter))
         if head.null == b"\\N":
             return tuple(cells)
         null = text_of(head.null, charset)
         return tuple(None if cell == null else cell for cell in cells)
     if (len(line) - len(line.rstrip(b"\\"))) % 2:
         return None
-    return tuple(None if field == head.null else _unescaped(field, charset) for field in _fields(line, head.delimiter))
+    return tuple(None if field == head.null else unescape_copy(field, charset) for field in _fields(line, head.delimiter))
 
 
 def _fields(line: bytes, delimiter: bytes) -> list[bytes]:
@@ -131,17 +150,6 @@ def _fields(line: bytes, delimiter: bytes) -> list[bytes]:
         return line.split(delimiter)
     mark = re.escape(delimiter)
     return [m[1] for m in re.finditer(rb"(?:^|(?<=%s))((?:[^\\%s]|\\.)*+)(?:%s|$)" % (mark, mark, mark), line, re.DOTALL)]
-
-
-def _unescaped(field: bytes, charset: str) -> str:
-    return text_of(_ESCAPE.sub(_unescape, field) if b"\\" in field else field, charset)
-
-
-def _unescape(found: re.Match[bytes]) -> bytes:
-    octal, in_hex, other = found.groups()
-    if octal is not None:
-        return bytes([int(octal, 8) & 255])
-    return bytes([int(in_hex, 16)]) if in_hex is not None else _ESCAPES.get(other, other)
 
 
 def csv_cells(data: bytes, pos: int, is_last: bool, head: CopyHead, charset: str) -> tuple[int, Cells | None]:

@@ -15,9 +15,9 @@ from typing import NamedTuple
 from sqlparse import lexer as sqlparse_lexer
 from sqlparse import tokens as kinds
 
-from pipeline.extractors.sql_strings import text_of
+from pipeline.extractors.sql_strings import unquoted_name
 from pipeline.extractors.sql_syntax import Dialect, Syntax, Token, codec_of
-from pipeline.extractors.sql_values import DEFAULT, evaluate
+from pipeline.extractors.sql_values import DEFAULT, Cell, evaluate
 
 
 class Item(NamedTuple):
@@ -40,7 +40,17 @@ class Column:
     is_computed: bool = False
     """A generated column or a row version: some dialects leave it out of an INSERT that names no columns."""
     is_counted: bool = False
-    """An identity column, which T-SQL leaves out in the same way."""
+    """An identity column, which T-SQL leaves out in the same way; the database numbers the rows that do not give it."""
+    type: str = ""
+    """The first word of its type, in upper case."""
+    size: int = 0
+    """The first number in brackets behind it: ``bit(16)``."""
+    is_exact: bool = True
+    """Whether its keys differ by case: MySQL's text does not, but for binary collations."""
+
+    def value(self, cell: Cell) -> str | None:
+        """What the column holds where a row gives ``cell``."""
+        return self.default if cell is DEFAULT else cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,19 @@ class Definition:
     key: tuple[str, ...] = ()
     parents: tuple[tuple[str, ...], ...] = ()
     """Tables whose columns come first: INHERITS, PARTITION OF, LIKE."""
+    unique: tuple[tuple[str, ...], ...] = ()
+    """Further keys: UNIQUE."""
+    first_number: int = 1
+    """What the database counts from: AUTO_INCREMENT = 100."""
+    is_conditional: bool = False
+    """IF NOT EXISTS."""
+
+    @property
+    def keys(self) -> tuple[tuple[str, ...], ...]:
+        """All keys, each as names of columns that are there."""
+        names = {column.name.casefold(): column.name for column in reversed(self.columns)}
+        keys = [tuple(names.get(name.casefold(), "") for name in key) for key in (self.key, *self.unique)]
+        return tuple(dict.fromkeys(key for key in keys if key and "" not in key))
 
 
 def items_of(data: bytes, tokens: Sequence[Token], syntax: Syntax) -> list[Item]:
@@ -65,7 +88,7 @@ def items_of(data: bytes, tokens: Sequence[Token], syntax: Syntax) -> list[Item]
             quoted.append(Item("string", "" if cell is None or cell is DEFAULT else cell))
             words.append(f"'{len(quoted) - 1}'")
         elif token.kind == "name" or (token.kind == "word" and not _PLAIN_WORD.fullmatch(raw)):
-            quoted.append(Item("name", unquoted(raw, syntax)))
+            quoted.append(Item("name", unquoted_name(raw, syntax)))
             words.append(f'"{len(quoted) - 1}"')
         else:
             words.append(raw.decode("ascii", "replace"))
@@ -91,18 +114,7 @@ def _lexed(skeleton: str, quoted: Sequence[Item]) -> list[Item]:
     return items
 
 
-def unquoted(raw: bytes, syntax: Syntax) -> str:
-    """A name without its quotes; PostgreSQL folds a name without quotes to lower case."""
-    first = raw[:1]
-    if first in (b'"', b"`", b"'"):
-        return text_of(raw[1:-1].replace(first * 2, first), syntax.charset)
-    if first == b"[":
-        return text_of(raw[1:-1].replace(b"]]", b"]"), syntax.charset)
-    name = text_of(raw, syntax.charset)
-    return name.lower() if syntax.dialect == "postgresql" else name
-
-
-class _Cursor:
+class Cursor:
     """A place in a list of items."""
 
     def __init__(self, items: Sequence[Item], dialect: Dialect) -> None:
@@ -140,7 +152,7 @@ class _Cursor:
 
     def names_in_brackets(self) -> tuple[str, ...]:
         """The first name of each entry of a bracketed list: ``(a, `b`(10), "c" DESC)``."""
-        return tuple(name[-1] for entry in split_list(self.bracketed()) if (name := _Cursor(entry, self.dialect).name()))
+        return tuple(name[-1] for entry in split_list(self.bracketed()) if (name := Cursor(entry, self.dialect).name()))
 
     def bracketed(self) -> list[Item]:
         """The items between the bracket here and its partner."""
@@ -168,8 +180,9 @@ def split_list(items: Sequence[Item]) -> list[list[Item]]:
     return [entry for entry in entries if entry]
 
 
-def _after_table(items: Sequence[Item], dialect: Dialect) -> _Cursor:
-    cursor = _Cursor(items, dialect)
+def after_table(items: Sequence[Item], dialect: Dialect) -> Cursor:
+    """A cursor at the name that follows TABLE."""
+    cursor = Cursor(items, dialect)
     while cursor.next < len(items) and not cursor.skip("TABLE"):
         cursor.next += 1
     for words in (("IF", "NOT", "EXISTS"), ("IF", "EXISTS"), ("ONLY",)):
@@ -179,7 +192,7 @@ def _after_table(items: Sequence[Item], dialect: Dialect) -> _Cursor:
 
 def dropped_tables(items: Sequence[Item], dialect: Dialect) -> list[tuple[str, ...]]:
     """The names of a DROP TABLE."""
-    cursor = _after_table(items, dialect)
+    cursor = after_table(items, dialect)
     names = [cursor.name()]
     while cursor.skip(","):
         names.append(cursor.name())
@@ -197,7 +210,8 @@ _CONSTRAINTS: dict[Dialect, frozenset[str]] = {
 
 def definition(items: Sequence[Item], dialect: Dialect) -> Definition:
     """What a CREATE TABLE says."""
-    cursor = _after_table(items, dialect)
+    cursor = after_table(items, dialect)
+    is_conditional = ("NOT", "EXISTS") in pairwise(item.text for item in items[: cursor.next])
     found = Definition(cursor.name())
     parents: list[tuple[str, ...]] = []
     if cursor.skip("PARTITION", "OF") or cursor.skip("LIKE"):
@@ -209,35 +223,62 @@ def definition(items: Sequence[Item], dialect: Dialect) -> Definition:
         return found
     columns: list[Column] = []
     key: tuple[str, ...] = ()
+    unique: list[tuple[str, ...]] = []
     for entry in entries:
-        inside = _Cursor(entry, dialect)
+        inside = Cursor(entry, dialect)
         if entry[0].kind == "word" and entry[0].text in _CONSTRAINTS[dialect]:
-            key = _key_of_constraint(inside) or key
+            is_primary, names = key_of_constraint(inside)
+            key = names if is_primary else key
+            unique += [names] if names and not is_primary else []
             if inside.skip("LIKE"):
                 parents.append(inside.name())
         elif name := inside.name():
-            columns.append(_column(name[-1], inside))
-            key = (name[-1],) if _is_key(inside) else key
+            columns.append(column_of(name[-1], inside))
+            key = (name[-1],) if _has_words(inside, "PRIMARY", "KEY") else key
+            unique += [(name[-1],)] if _has_words(inside, "UNIQUE") else []
     if cursor.skip("INHERITS") and cursor.peek() == "(":
-        parents += [_Cursor(entry, dialect).name() for entry in split_list(cursor.bracketed())]
-    return Definition(found.name, tuple(columns), key, tuple(parents))
+        parents += [Cursor(entry, dialect).name() for entry in split_list(cursor.bracketed())]
+    options = Cursor(items[cursor.next :], dialect)
+    if dialect == "sqlite":
+        columns = [replace(column, is_counted=True) if (column.name,) == key and column.type == "INTEGER" else column for column in columns]
+    if dialect == "mysql" and any(item.text.endswith("_BIN") or item.text == "BINARY" for item in options.items if item.kind == "word"):
+        columns = [replace(column, is_exact=True) for column in columns]
+    return Definition(found.name, tuple(columns), key, tuple(parents), tuple(unique), _first_number(options), is_conditional)
 
 
-def _key_of_constraint(entry: _Cursor) -> tuple[str, ...]:
+def is_from_query(items: Sequence[Item], defined: Definition) -> bool:
+    """Whether a CREATE TABLE brings rows: CREATE TABLE .. AS SELECT."""
+    return not defined.columns and not defined.parents and any(item.kind == "word" and item.text == "SELECT" for item in items)
+
+
+def _first_number(options: Cursor) -> int:
+    """What AUTO_INCREMENT says among the options of a table."""
+    for option, mark, value in zip(options.items, options.items[1:], options.items[2:], strict=False):
+        if option.text == "AUTO_INCREMENT" and mark.text == "=" and value.kind == "number" and value.text.isdigit():
+            return int(value.text)
+    return 1
+
+
+def key_of_constraint(entry: Cursor) -> tuple[bool, tuple[str, ...]]:
+    """Whether this is the primary key, and the columns of the key; none where the entry is no key or covers parts of values only."""
     start = entry.next
-    if entry.skip("CONSTRAINT") and entry.peek() != "PRIMARY":
+    if entry.skip("CONSTRAINT") and entry.peek() not in ("PRIMARY", "UNIQUE"):
         entry.name()
-    if not entry.skip("PRIMARY", "KEY"):
+    is_primary = entry.skip("PRIMARY", "KEY")
+    if not is_primary and not entry.skip("UNIQUE"):
         entry.next = start
-        return ()
+        return False, ()
     while entry.peek() not in ("(", ""):
         entry.next += 1
-    return entry.names_in_brackets()
+    parts = split_list(entry.bracketed()) if entry.peek() == "(" else []
+    if any(item.text == "(" for part in parts for item in part):
+        return is_primary, ()
+    return is_primary, tuple(name[-1] for part in parts if (name := Cursor(part, entry.dialect).name()))
 
 
-def _is_key(column: _Cursor) -> bool:
+def _has_words(column: Cursor, *words: str) -> bool:
     texts = [item.text if item.kind == "word" else "" for item in _outside_brackets(column.items)]
-    return ("PRIMARY", "KEY") in pairwise(texts)
+    return words in (tuple(texts[at : at + len(words)]) for at in range(len(texts)))
 
 
 def _outside_brackets(items: Sequence[Item]) -> list[Item]:
@@ -251,25 +292,45 @@ def _outside_brackets(items: Sequence[Item]) -> list[Item]:
 
 
 _COUNTED = frozenset(["AUTO_INCREMENT", "AUTOINCREMENT", "IDENTITY", "SERIAL", "BIGSERIAL", "SMALLSERIAL"])
+_TEXT_TYPES = (["CHAR"], ["VARCHAR"], ["TINYTEXT"], ["TEXT"], ["MEDIUMTEXT"], ["LONGTEXT"], ["ENUM"], ["SET"], ["NCHAR"], ["NVARCHAR"])
 _AFTER_DEFAULT = frozenset(
     [
-        "NOT", "NULL", "COMMENT", "ON", "PRIMARY", "UNIQUE", "KEY", "CHECK", "REFERENCES", "CONSTRAINT", "COLLATE", "INVISIBLE", "VISIBLE",
-        "::", ")",
+        "NOT",
+        "NULL",
+        "COMMENT",
+        "ON",
+        "PRIMARY",
+        "UNIQUE",
+        "KEY",
+        "CHECK",
+        "REFERENCES",
+        "CONSTRAINT",
+        "COLLATE",
+        "INVISIBLE",
+        "VISIBLE",
+        "AFTER",
+        "FIRST",
+        "::",
+        ")",
     ]
 )
 """What may follow a default that is a literal; an operator may not."""
 
 
-def _column(name: str, entry: _Cursor) -> Column:
+def column_of(name: str, entry: Cursor) -> Column:
+    """The column whose name the cursor has just passed."""
     rest = _outside_brackets(entry.items[entry.next :])
     words = [item.text if item.kind in ("word", "mark") else "" for item in rest]
     is_counted = not _COUNTED.isdisjoint(words)
     is_computed = not is_counted and ("AS" in words or (words[:1] in (["ROWVERSION"], ["TIMESTAMP"]) and entry.dialect == "tsql"))
     found, default = _default(entry) if "DEFAULT" in words and not is_counted else (False, None)
-    return Column(name, default, found, is_computed, is_counted)
+    is_counted = is_counted or "NEXTVAL" in words
+    numbers = [item.text for item in entry.items[entry.next + 1 : entry.next + 3] if item.kind == "number" and item.text.isdigit()]
+    is_exact = entry.dialect != "mysql" or words[:1] not in _TEXT_TYPES or any(w.endswith("_BIN") or w == "BINARY" for w in words)
+    return Column(name, default, found, is_computed, is_counted, words[0] if words else "", int(numbers[0]) if numbers else 0, is_exact)
 
 
-def _default(entry: _Cursor) -> tuple[bool, str | None]:
+def _default(entry: Cursor) -> tuple[bool, str | None]:
     """Whether the column has a literal default, and which."""
     items = entry.items
     start = next(i for i, item in enumerate(items) if (item.kind, item.text) == ("word", "DEFAULT")) + 1
@@ -327,8 +388,7 @@ def _with_mode(syntax: Syntax, word: str, values: Sequence[Item]) -> Syntax:
 
 def search_path(items: Sequence[Item], dialect: Dialect) -> str | None:
     """The schema that names without one belong to after ``SET search_path = schema, ..``; None for other statements."""
-    cursor = _Cursor(items, dialect)
+    cursor = Cursor(items, dialect)
     if not (cursor.skip("SET", "SEARCH_PATH") and (cursor.skip("=") or cursor.skip("TO"))):
         return None
     return (cursor.name() or ("",))[-1]
-

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from pipeline.extractors.sql_ddl import unquoted
-from pipeline.extractors.sql_strings import content
+from pipeline.extractors.sql_strings import content, unquoted_name
 from pipeline.extractors.sql_syntax import IncompleteError, Lexer, MalformedError, Syntax, Token
 
 MAX_HEAD_TOKENS = 200_000
@@ -13,11 +13,15 @@ MAX_HEAD_TOKENS = 200_000
 
 @dataclass(frozen=True, slots=True)
 class InsertHead:
-    """``name``: the parts of the table's name. ``form``: VALUES, SET, or the word that begins rows only a database can work out."""
+    """``name``: the parts of the table's name. ``form``: VALUES, SET, or the word that begins rows only a database can work out.
+
+    ``conflict``: what REPLACE, INSERT IGNORE and INSERT OR .. say about rows of the same key.
+    """
 
     name: tuple[str, ...]
     columns: tuple[str, ...] | None
     form: str
+    conflict: Literal["replace", "ignore"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +38,11 @@ class CopyHead:
     escape: bytes = b'"'
 
 
-class _Head:
+class Head:
     """A cursor over the tokens of a head. It reads at most ``MAX_HEAD_TOKENS``."""
 
     def __init__(self, lexer: Lexer, data: bytes, pos: int, is_last: bool) -> None:
-        self._lexer, self._data, self._is_last = lexer, data, is_last
+        self.lexer, self.data, self._is_last = lexer, data, is_last
         self._num_tokens = 0
         self.token = Token("punct", pos, pos)
         self.text = b""
@@ -46,15 +50,16 @@ class _Head:
 
     @property
     def syntax(self) -> Syntax:
-        return self._lexer.syntax
+        """How the text is read."""
+        return self.lexer.syntax
 
     def step(self) -> None:
         """Go to the next token."""
         self._num_tokens += 1
         if self._num_tokens > MAX_HEAD_TOKENS:
             raise MalformedError("too long: a statement begins and never comes to its rows", self.token.end)
-        self.token = self._lexer.token(self._data, self.token.end, self._is_last)
-        self.text = self._data[self.token.start : self.token.end]
+        self.token = self.lexer.token(self.data, self.token.end, self._is_last)
+        self.text = self.data[self.token.start : self.token.end]
 
     @property
     def word(self) -> str:
@@ -69,6 +74,7 @@ class _Head:
         return True
 
     def fail(self, expected: str) -> MalformedError:
+        """The error that something else was expected here."""
         found = self.text[:40].decode("utf-8", "replace")
         if self.token.kind == "end":
             return MalformedError(f"cut short: the file ends where {expected} is expected", self.token.end)
@@ -85,7 +91,7 @@ class _Head:
     def _name_part(self) -> str:
         if self.token.kind not in ("word", "name", "string"):
             raise self.fail("a name")
-        part = unquoted(self.text, self.syntax)
+        part = unquoted_name(self.text, self.syntax)
         self.step()
         return part
 
@@ -123,12 +129,15 @@ _FORMS = ("VALUES", "VALUE", "SET", "SELECT", "WITH", "DEFAULT", "EXEC", "EXECUT
 
 def read_insert(lexer: Lexer, data: bytes, pos: int, is_last: bool) -> tuple[int, InsertHead]:
     """The head of the INSERT or REPLACE at ``pos``, and the index behind it. Raises IncompleteError and MalformedError."""
-    head = _Head(lexer, data, pos, is_last)
+    head = Head(lexer, data, pos, is_last)
+    words = [head.word]
     head.step()
     if head.skip("OR"):
+        words.append(head.word)
         head.step()
-    while head.skip(*_QUALIFIERS):
-        pass
+    while head.word in _QUALIFIERS:
+        words.append(head.word)
+        head.step()
     name = head.name()
     if head.skip("PARTITION", "WITH"):
         head.skip_brackets()
@@ -144,12 +153,12 @@ def read_insert(lexer: Lexer, data: bytes, pos: int, is_last: bool) -> tuple[int
     form = "VALUES" if head.word == "VALUE" else head.word
     if form not in _FORMS:
         raise head.fail("VALUES")
-    return head.token.end, InsertHead(name, columns, form)
+    return head.token.end, InsertHead(name, columns, form, "replace" if "REPLACE" in words else "ignore" if "IGNORE" in words else None)
 
 
 def read_copy(lexer: Lexer, data: bytes, pos: int, is_last: bool) -> tuple[int, CopyHead | None]:
     """The head of the COPY at ``pos`` and the index of its first line of data; None for a COPY that no data follows."""
-    head = _Head(lexer, data, pos, is_last)
+    head = Head(lexer, data, pos, is_last)
     head.step()
     head.skip("BINARY")
     if head.word == "(":
@@ -171,13 +180,13 @@ def read_copy(lexer: Lexer, data: bytes, pos: int, is_last: bool) -> tuple[int, 
     return line + 1, _copy_head(name, columns, options, head)
 
 
-def _end_of_statement(head: _Head) -> int:
+def _end_of_statement(head: Head) -> int:
     while head.token.kind not in ("end", "delimiter"):
         head.step()
     return head.token.end
 
 
-def _copy_head(name: tuple[str, ...], columns: tuple[str, ...] | None, options: list[tuple[str, bytes]], head: _Head) -> CopyHead:
+def _copy_head(name: tuple[str, ...], columns: tuple[str, ...] | None, options: list[tuple[str, bytes]], head: Head) -> CopyHead:
     words = [word for word, _ in options]
     if "BINARY" in words:
         raise MalformedError("no valid SQL: COPY data in binary form cannot stand in a text dump", head.token.end)

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import Literal, cast
+
+import pyarrow as pa
 
 from pipeline.documents import RAW_CAP_BYTES
-from pipeline.extractors.sql_ddl import unquoted
-from pipeline.extractors.sql_events import Broken, Row
+from pipeline.extractors.sql_batches import read_inserted
+from pipeline.extractors.sql_changes import Conflict, UnresolvedError, conflict_of
+from pipeline.extractors.sql_events import Broken, Row, Rows, Settled, Unresolved
 from pipeline.extractors.sql_heads import read_insert
 from pipeline.extractors.sql_reader import NEXT_LINE, NEXT_ROW, NEXT_ROW_OR_LINE, NEXT_STATEMENT, Reader
-from pipeline.extractors.sql_rows import plain_rows, read_cells, read_row
-from pipeline.extractors.sql_syntax import MalformedError, Syntax, Token
+from pipeline.extractors.sql_rows import read_cells, read_row
+from pipeline.extractors.sql_strings import unquoted_name
+from pipeline.extractors.sql_syntax import LOOKAHEAD_BYTES, IncompleteError, MalformedError, Syntax, Token
 from pipeline.extractors.sql_tables import Tables, Target
-from pipeline.extractors.sql_values import DEFAULT, Cell, evaluate
-
-FAST_AFTER_ROWS = 16
-"""A pattern for the rows of a table is compiled once it has this many rows: it costs as much as reading some dozens."""
+from pipeline.extractors.sql_values import Cell, evaluate
 
 MAX_REPEATED_HEAD_BYTES = 4096
 
@@ -26,8 +27,26 @@ _TAILS = frozenset([b"ON", b"AS", b"RETURNING", b"OPTION", b"WHERE"])
 """Words that may follow the rows of an INSERT."""
 _TSQL_STATEMENTS = frozenset(
     [
-        b"GO", b"INSERT", b"CREATE", b"SET", b"DROP", b"ALTER", b"UPDATE", b"DELETE", b"SELECT", b"PRINT", b"EXEC", b"EXECUTE", b"DECLARE",
-        b"IF", b"BEGIN", b"END", b"COMMIT", b"USE", b"TRUNCATE", b"MERGE",
+        b"GO",
+        b"INSERT",
+        b"CREATE",
+        b"SET",
+        b"DROP",
+        b"ALTER",
+        b"UPDATE",
+        b"DELETE",
+        b"SELECT",
+        b"PRINT",
+        b"EXEC",
+        b"EXECUTE",
+        b"DECLARE",
+        b"IF",
+        b"BEGIN",
+        b"END",
+        b"COMMIT",
+        b"USE",
+        b"TRUNCATE",
+        b"MERGE",
     ]
 )
 
@@ -45,15 +64,20 @@ class Inserts:
         self._syntax: Syntax | None = None
         self._target: Target | None = None
         self._num_cells = 0
+        self._conflict: Conflict | None = None
+        self._tail, self._tail_conflict = b"", cast(Conflict | None, None)
+        self._first = 0
         self.has_tail = False
 
-    def read(self) -> Iterator[Row | Broken]:
+    def read(self) -> Iterator[Row | Rows | Settled | Broken]:
         """The rows of the INSERT at the current place, which is passed over but for its tail (``has_tail``: ON DUPLICATE KEY and the like).
 
-        Raises MalformedError when the statement holds no rows that can be read.
+        ``settle`` must be called behind it. Raises MalformedError when the statement holds no rows that can be read.
         """
         reader = self._reader
         self.has_tail = False
+        if self._target is not None:
+            self._first = self._tables.num_rows(self._target.table)
         if self._head and self._syntax == reader.syntax and reader.window.data.startswith(self._head, reader.pos):
             assert self._target is not None
             reader.pos += len(self._head)
@@ -63,11 +87,13 @@ class Inserts:
         end, head = reader.attempt(partial(read_insert, reader.lexer))
         if head.form not in ("VALUES", "SET"):
             raise MalformedError("rows from a query: only a database can answer it", end)
+        self._conflict = Conflict(head.conflict) if head.conflict else None
         if head.form == "SET":
             reader.pos = end
             yield from self._assigned(head.name)
             return
         self._target = self._tables.target(head.name, head.columns, reader.syntax.dialect)
+        self._first = self._tables.num_rows(self._target.table)
         # The head reaches to the bracket of the first row, so that it can be recognised as a whole.
         length = end - reader.pos
         end, _ = reader.attempt(lambda data, pos, is_last: (reader.lexer.skip_trivia(data, pos + length, is_last), None))
@@ -77,7 +103,25 @@ class Inserts:
         reader.pos = end
         yield from self._rows(self._target)
 
-    def _rows(self, target: Target) -> Iterator[Row | Broken]:
+    def settle(self, tail: bytes) -> Iterator[Settled | Unresolved]:
+        """What the statement that was read last, whose tail this is, does with rows whose key is there already."""
+        target, reader = self._target, self._reader
+        if target is None:
+            return
+        try:
+            self._tail, self._tail_conflict = tail, conflict_of(tail, reader.syntax) if tail else None
+        except (UnresolvedError, MalformedError, IncompleteError):
+            self._tail, self._tail_conflict = b"", None
+            yield Unresolved(target.table, "INSERT", reader.offset, tail[:RAW_CAP_BYTES])
+        yield from self._settled(target, self._tables.num_rows(target.table))
+
+    def _settled(self, target: Target, stop: int) -> Iterator[Settled]:
+        conflict = self._tail_conflict or self._conflict
+        if conflict is not None and stop > self._first:
+            yield Settled(target.table, self._first, stop, conflict, self._reader.offset, self._tail[:RAW_CAP_BYTES])
+        self._first = stop
+
+    def _rows(self, target: Target) -> Iterator[Row | Rows | Settled | Broken]:
         reader = self._reader
         is_tsql = reader.syntax.dialect == "tsql"
         if target.listed is None and not target.columns:
@@ -87,7 +131,7 @@ class Inserts:
             landmark = NEXT_ROW_OR_LINE if is_tsql else NEXT_ROW
         while True:
             try:
-                if self._num_cells and self._tables.num_rows(target.table) >= FAST_AFTER_ROWS:
+                if self._num_cells and reader.offset >= reader.compiled_after_bytes:
                     yield from self._plain_rows(target)
                 reader.token()
                 end, cells = self._row()
@@ -104,23 +148,28 @@ class Inserts:
                 if found is None or found.lastgroup != "row":
                     return
 
-    def _plain_rows(self, target: Target) -> Iterator[Row]:
-        reader, fit = self._reader, target.fit(self._num_cells)
-        head = self._head if _may_repeat(self._head, reader.syntax) else b""
-        plain = plain_rows(reader.syntax, self._num_cells, head)
-        if plain is None or fit is None:
+    def _plain_rows(self, target: Target) -> Iterator[Rows | Settled]:
+        """As many plain rows as follow each other, also over the ends of statements with the same head and tail."""
+        reader, tables, fit = self._reader, self._tables, target.fit(self._num_cells)
+        if fit is None:
             return
-        table, columns, tail = target.table, fit.columns, fit.tail
+        head = self._head if reader.syntax.delimiter == b";" else b""
         while True:
-            end, cells = plain.read(reader.window.data, reader.pos, reader.pos + reader.limit_bytes)
-            if end == reader.pos:
+            window = reader.window
+            run = read_inserted(window.data, reader.pos, reader.lexer, fit, reader.limit_bytes, head, self._tail)
+            if run.num_rows:
+                first = tables.num_rows(target.table)
+                tail = [pa.repeat(pa.scalar(value, pa.string()), run.num_rows) for value in fit.tail]
+                tables.set_num_rows(target.table, first + run.num_rows)
+                reader.pos = run.end
+                yield Rows(target.table, fit.columns, [*run.columns, *tail], first)
+                if run.num_ended:
+                    yield from self._settled(target, first + run.num_ended)
+            if run.is_starved and not window.is_last and len(window.data) - reader.pos <= reader.limit_bytes + LOOKAHEAD_BYTES:
+                window.more(reader.pos)
+                reader.pos = 0
+            elif not run.is_full:
                 return
-            index = self._tables.num_rows(table)
-            for values in cells:
-                yield Row(table, columns, values + tail if tail else values, index)
-                index += 1
-            self._tables.set_num_rows(table, index)
-            reader.pos = end
 
     def _row(self) -> tuple[int, list[Cell]]:
         reader = self._reader
@@ -142,7 +191,7 @@ class Inserts:
         if fit is None:
             reader = self._reader
             return Broken(reader.offset, target.misfit(len(cells)), reader.window.data[reader.pos : end][:RAW_CAP_BYTES])
-        values = tuple(column.default if cell is DEFAULT else cell for cell, column in zip(cells, fit.given, strict=True))
+        values = tuple(column.value(cell) for cell, column in zip(cells, fit.given, strict=True))
         index = self._tables.num_rows(target.table)
         self._tables.set_num_rows(target.table, index + 1)
         return Row(target.table, fit.columns, values + fit.tail, index)
@@ -156,7 +205,7 @@ class Inserts:
         if token.kind in ("delimiter", "end"):
             return token.end, "end"
         if token.kind == "word" and mark in _TAILS:
-            return token.end, "tail"
+            return token.start, "tail"
         if token.kind == "word" and mark in _TSQL_STATEMENTS and self._reader.syntax.dialect == "tsql":
             return token.start, "end"
         shown = data[token.start : min(token.end, token.start + 40)].decode("utf-8", "replace")
@@ -166,10 +215,11 @@ class Inserts:
         """The one row of INSERT .. SET a = 1, b = 'x'."""
         reader = self._reader
         end, row = reader.attempt(self._assignments)
-        target = self._tables.target(name, tuple(column for column, _ in row), reader.syntax.dialect)
+        target = self._target = self._tables.target(name, tuple(column for column, _ in row), reader.syntax.dialect)
+        self._first = self._tables.num_rows(target.table)
         yield self._made(target, [cell for _, cell in row], end)
         self.has_tail = reader.window.data[end - 2 : end].upper() in _TAILS
-        reader.pos = end
+        reader.pos = end - 2 if self.has_tail else end
 
     def _assignments(self, data: bytes, pos: int, is_last: bool) -> tuple[int, list[tuple[str, Cell]]]:
         syntax = self._reader.syntax
@@ -183,9 +233,4 @@ def _assignment(data: bytes, tokens: Sequence[Token], syntax: Syntax) -> tuple[s
         raise MalformedError("no valid SQL: an assignment is expected", tokens[-1].end)
     at = marks.index(b"=", 1)
     name = tokens[at - 2 if marks[at - 1] == b":" else at - 1]
-    return unquoted(data[name.start : name.end], syntax), evaluate(data, tokens[at + 1 :], syntax)
-
-
-def _may_repeat(head: bytes, syntax: Syntax) -> bool:
-    """Whether no part of ``head`` can be taken for a row, and a semicolon ends a statement."""
-    return b"'" not in head and not (syntax.is_double_quote_string and b'"' in head) and syntax.delimiter == b";"
+    return unquoted_name(data[name.start : name.end], syntax), evaluate(data, tokens[at + 1 :], syntax)

@@ -44,8 +44,10 @@ NEXT_ROW_OR_LINE = re.compile(rb"(?P<row>\)\s*+,\s*+(?=\())|" + NEXT_LINE.patter
 class Reader:
     """``pos`` is the index in the window of the piece that is read next."""
 
-    def __init__(self, window: Window, syntax: Syntax, limit_bytes: int, is_guess: bool) -> None:
+    def __init__(self, window: Window, syntax: Syntax, limit_bytes: int, is_guess: bool, compiled_after_bytes: int) -> None:
         self.window, self.pos = window, 0
+        self.compiled_after_bytes = compiled_after_bytes
+        """From this offset on plain rows are read by compiled loops, which are not loaded for small dumps."""
         self.is_guess = is_guess
         """Whether the dialect was not told from anything: then a row that cannot be read decides about backslashes."""
         self.is_after_newline = False

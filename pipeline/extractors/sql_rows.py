@@ -1,12 +1,10 @@
-"""The rows of a VALUES list: one at a time, token by token; and many at a time, with one pattern, where they hold plain literals only."""
+"""The rows of a VALUES list, one at a time, token by token."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Set
-from functools import lru_cache
+from collections.abc import Set
 
-from pipeline.extractors.sql_strings import content, text_of, unescape_mysql
+from pipeline.extractors.sql_strings import content, text_of
 from pipeline.extractors.sql_syntax import Lexer, MalformedError, Syntax, Token, string_pattern
 from pipeline.extractors.sql_values import DEFAULT, Cell, evaluate
 
@@ -93,71 +91,17 @@ def _expected(what: str, data: bytes, token: Token) -> str:
     return f"no valid SQL: {what} is expected, not {found!r}"
 
 
-MAX_FAST_COLUMNS = 300
-MAX_FAST_ROWS = 1000
-"""How many rows one match may take: it bounds the memory of a batch."""
-
 _PLAIN_NUMBER = rb"[-+]?(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][-+]?\d++)?+"
 
 
-class PlainRows:
-    """Reads runs of rows that hold only numbers, NULL and strings, at the speed of ``re``.
-
-    Between two rows stands a comma or, where ``head`` is given, the end of the statement and the same head again. A row is matched only
-    when it is followed by either, so that whatever is different (and the last row of a run) is left to ``read_row``.
-    """
-
-    def __init__(self, syntax: Syntax, num_columns: int, head: bytes) -> None:
-        self._syntax = syntax
-        hexadecimal = b"|0[xX](?:[0-9A-Fa-f]{2})++" if syntax.dialect == "mysql" else b""
-        literal = b"NULL|null|" + _PLAIN_NUMBER + hexadecimal + b"|(?:_binary )?+(?:" + string_pattern(syntax) + b")"
-        row = rb"\(\s*+%s" + rb"\s*+,\s*+%s" * (num_columns - 1) + rb"\s*+\)\s*+"
-        again = rb"|;?\s*+(?:GO\s++)?+" if syntax.dialect == "tsql" else rb"|;\s*+"
-        separator = b"(?:,\\s*+" + (again + re.escape(head) if head else b"") + b")"
-        plain_row = b"(?>" + row.replace(b"%s", b"(?:" + literal + b")") + b")"
-        self._run = re.compile(rb"\s*+(?:" + plain_row + separator + b"){1,%d}+" % MAX_FAST_ROWS, re.DOTALL).match
-        self._rows = re.compile(row.replace(b"%s", b"(" + literal + b")").decode("latin-1"), re.DOTALL | re.ASCII).findall
-        self._is_single = num_columns == 1
-
-    def read(self, data: bytes, pos: int, end: int) -> tuple[int, Iterator[tuple[str | None, ...]]]:
-        """The index behind the run of plain rows from ``pos`` up to ``end``, and their cells; ``pos`` and nothing when there is none."""
-        found = self._run(data, pos, end)
-        if found is None:
-            return pos, iter(())
-        return found.end(), self._cells(found[0])
-
-    def _cells(self, run: bytes) -> Iterator[tuple[str | None, ...]]:
-        syntax = self._syntax
-        try:
-            text, is_clean = run.decode(syntax.charset), True
-        except UnicodeDecodeError:
-            text, is_clean = run.decode("latin-1"), False
-        for row in self._rows(text):
-            literals = (row,) if self._is_single else row
-            if is_clean:
-                yield tuple([v[1:-1] if v[0] == "'" and "\\" not in v and "'" not in v[1:-1] else _cell(v, syntax) for v in literals])
-            else:
-                yield tuple([_raw_cell(v.encode("latin-1"), syntax) for v in literals])
+def literal_pattern(syntax: Syntax) -> bytes:
+    """The pattern of NULL, a plain number or a string; one group-less alternative."""
+    hexadecimal = b"|0[xX](?:[0-9A-Fa-f]{2})++" if syntax.dialect == "mysql" else b""
+    return b"NULL|null|" + _PLAIN_NUMBER + hexadecimal + b"|(?:_binary )?+(?:" + string_pattern(syntax) + b")"
 
 
-def _cell(literal: str, syntax: Syntax) -> str | None:
-    first = literal[0]
-    if first in "+-.0123456789" and literal[:2] not in ("0x", "0X"):
-        return literal
-    if literal in ("NULL", "null"):
-        return None
-    if literal.startswith("_binary ") and syntax.charset == "utf-8":
-        literal, first = literal[8:], literal[8]
-    if first in "Nn":
-        literal, first = literal[1:], "'"
-    if first in "'\"" and syntax.is_backslash_escape and syntax.dialect == "mysql":
-        return unescape_mysql(literal[1:-1], first)
-    if first == "'" and not syntax.is_backslash_escape:
-        return literal[1:-1].replace("''", "'")
-    return _raw_cell(literal.encode(syntax.charset), syntax)
-
-
-def _raw_cell(literal: bytes, syntax: Syntax) -> str | None:
+def cell_of(literal: bytes, syntax: Syntax) -> str | None:
+    """The text of one literal of ``literal_pattern``."""
     if literal[:1] in b"'\"" or literal[:2].upper() in (b"N'", b"E'"):
         return text_of(content(literal, syntax), syntax.charset)
     if literal[:1] == b"_":
@@ -168,9 +112,3 @@ def _raw_cell(literal: bytes, syntax: Syntax) -> str | None:
     cell = evaluate(literal, tokens, syntax)
     assert cell is not DEFAULT
     return cell
-
-
-@lru_cache(maxsize=64)
-def plain_rows(syntax: Syntax, num_columns: int, head: bytes) -> PlainRows | None:
-    """The reader of plain rows of ``num_columns`` cells, or None when there are too many columns for one pattern."""
-    return PlainRows(syntax, num_columns, head) if 0 < num_columns <= MAX_FAST_COLUMNS else None

@@ -18,16 +18,16 @@ from dataclasses import replace
 from typing import IO, Literal
 
 from pipeline.documents import RAW_CAP_BYTES
-from pipeline.extractors import sql_ddl
+from pipeline.extractors import sql_alter, sql_changes, sql_ddl
 from pipeline.extractors.sql_copy import read_copy_rows
-from pipeline.extractors.sql_events import Broken, CreateTable, DropTable, Event, Row
+from pipeline.extractors.sql_events import Broken, Changed, CreateTable, DropTable, Event, RenameTable, Row, Rows, Unresolved
 from pipeline.extractors.sql_insert import Inserts
 from pipeline.extractors.sql_reader import NEXT_LINE, NEXT_STATEMENT, Reader
 from pipeline.extractors.sql_syntax import HEAD_BYTES, LOOKAHEAD_BYTES, Dialect, IncompleteError, MalformedError, Token, detect, syntax_of
 from pipeline.extractors.sql_tables import Tables
 from pipeline.extractors.sql_window import Window, utf16_of
 
-__all__ = ["Broken", "CreateTable", "DropTable", "Event", "Row", "scan"]
+__all__ = ["Broken", "CreateTable", "DropTable", "Event", "Row", "Rows", "scan"]
 
 CHUNK_BYTES = 1 << 20
 MAX_ROW_BYTES = 1 << 25
@@ -48,13 +48,18 @@ _STATEMENTS = frozenset(
         "SOURCE", "START", "TABLE", "TRUNCATE", "UNLISTEN", "UNLOCK", "UPDATE", "USE", "VACUUM", "VALUES", "WAITFOR", "WHILE", "WITH",
         "XA",
     ]
-)
+)  # fmt: skip
 """Statements that bring no rows and change nothing about how to read on."""
+
+_CHANGES = frozenset(["UPDATE", "DELETE", "TRUNCATE", "MERGE"])
+"""Statements that change the rows which are there already."""
 
 _ROUTINES = frozenset(["TRIGGER", "PROCEDURE", "PROC", "FUNCTION", "EVENT", "PACKAGE"])
 _OBJECTS = _ROUTINES | frozenset(
-    ["TABLE", "VIEW", "INDEX", "TYPE", "SEQUENCE", "SCHEMA", "DATABASE", "EXTENSION", "ROLE", "USER", "DOMAIN", "AGGREGATE", "RULE"]
-)
+    [
+        "TABLE", "VIEW", "INDEX", "TYPE", "SEQUENCE", "SCHEMA", "DATABASE", "EXTENSION", "ROLE", "USER", "DOMAIN", "AGGREGATE", "RULE",
+    ]
+)  # fmt: skip
 _TSQL_STARTS = frozenset([b"GO", b"INSERT", b"CREATE", b"SET", b"DROP"])
 
 _CHANGING = re.compile(rb"NAMES|CHARSET|CHARACTER|ENCODING|SQL_MODE|CONFORMING|QUOTED_|SEARCH_PATH", re.IGNORECASE)
@@ -67,17 +72,24 @@ SHORT_BYTES = 32
 """A file may end with a statement as short as this (COMMIT, UNLOCK TABLES) that has no semicolon: it is not cut short."""
 
 
+COMPILED_AFTER_BYTES = 1 << 18
+"""The compiled loops take half a second to load, and some seconds where they were never used before."""
+
+
 def scan(
     stream: IO[bytes],
     dialect: Literal["auto"] | Dialect = "auto",
     chunk_bytes: int = CHUNK_BYTES,
     max_row_bytes: int = MAX_ROW_BYTES,
+    compiled_after_bytes: int = COMPILED_AFTER_BYTES,
+    tables: Tables | None = None,
 ) -> Iterator[Event]:
     """The tables and rows of a dump, in its order, and a Broken for each piece that cannot be read.
 
     Values are text as a client of the database shows it: strings decoded, numbers and booleans as written, binary data as text where it
     is UTF-8 and else as ``0x..``. A column that a statement leaves out holds its default where that is a literal; otherwise it is missing.
-    Memory is bounded by ``chunk_bytes`` and ``max_row_bytes``; the events are the same for every ``chunk_bytes``.
+    From ``compiled_after_bytes`` on plain rows come as Rows, many at a time; all others as Row. ``tables``: what earlier files of the same
+    database have told. Memory is bounded by ``chunk_bytes`` and ``max_row_bytes``; the events are the same for every ``chunk_bytes``.
     """
     window = Window(stream, chunk_bytes)
     head = window.peek(HEAD_BYTES)
@@ -92,7 +104,8 @@ def scan(
         yield Broken(0, foreign or "not text: binary data", head[:RAW_CAP_BYTES])
         return
     chosen = found if dialect == "auto" else dialect
-    yield from _Scanner(Reader(window, syntax_of(chosen or "mysql"), max_row_bytes, is_guess=chosen is None)).events()
+    reader = Reader(window, syntax_of(chosen or "mysql"), max_row_bytes, chosen is None, compiled_after_bytes)
+    yield from _Scanner(reader, tables or Tables()).events()
     if window.error:
         yield Broken(window.base + len(window.data), window.error, b"")
 
@@ -100,9 +113,8 @@ def scan(
 class _Scanner:
     """Goes from statement to statement."""
 
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-        self._tables = Tables()
+    def __init__(self, reader: Reader, tables: Tables) -> None:
+        self._reader, self._tables = reader, tables
         self._inserts = Inserts(reader, self._tables)
 
     def events(self) -> Iterator[Event]:
@@ -125,14 +137,17 @@ class _Scanner:
         word = reader.text(first).decode("latin-1")
         if word in ("INSERT", "REPLACE"):
             yield from self._inserts.read()
-            if self._inserts.has_tail:
-                yield from self._pass_over()
+            yield from self._tail()
         elif word == "COPY":
             yield from read_copy_rows(reader, self._tables)
         elif word == "CREATE":
             yield from self._create()
         elif word == "DROP":
             yield from self._drop()
+        elif word == "ALTER":
+            yield from self._alter()
+        elif word in _CHANGES:
+            yield from self._change(word)
         elif word == "SET":
             self._set()
         elif word == "USE" and reader.syntax.dialect == "mysql":
@@ -186,17 +201,87 @@ class _Scanner:
         """Whether a line that begins with ``word`` begins a T-SQL statement, which the one before needs no semicolon for."""
         return self._reader.syntax.dialect == "tsql" and word.upper() in _TSQL_STARTS
 
+    def _written(self) -> bytes:
+        """The small statement at the current place without its delimiter; it is passed over."""
+        reader = self._reader
+        end, tokens = reader.attempt(self._parse_statement)
+        statement = reader.window.data[reader.pos : tokens[-1].end if tokens else reader.pos]
+        reader.pos = end
+        return statement
+
+    def _cut_short(self, offset: int, raw: bytes) -> Iterator[Broken]:
+        """Broken when the statement from ``offset`` to here ends with the file and not with a delimiter."""
+        reader = self._reader
+        is_ended = reader.window.data[: reader.pos].endswith(reader.syntax.delimiter) or reader.syntax.dialect == "tsql"
+        if not is_ended and reader.offset - offset > SHORT_BYTES:
+            yield Broken(offset, "cut short: the file ends inside a statement", raw[:RAW_CAP_BYTES])
+
+    def _tail(self) -> Iterator[Event]:
+        """What follows the rows of an INSERT."""
+        reader = self._reader
+        if not self._inserts.has_tail:
+            yield from self._inserts.settle(b"")
+            return
+        offset = reader.offset
+        tail = self._written()
+        yield from self._inserts.settle(tail)
+        yield from self._cut_short(offset, tail)
+
+    def _change(self, verb: str) -> Iterator[Event]:
+        """An UPDATE, DELETE, TRUNCATE or MERGE; of no interest where the dump has not told of its table."""
+        reader = self._reader
+        offset = reader.offset
+        statement = self._written()
+        yield from self._cut_short(offset, statement)
+        name = sql_changes.table_of(statement, reader.syntax)
+        table = self._tables.shown(name) if name else None
+        if table is None:
+            return
+        try:
+            if verb == "MERGE":
+                raise sql_changes.UnresolvedError
+            parse = sql_changes.update_of if verb == "UPDATE" else sql_changes.delete_of
+            yield Changed(table, parse(statement, reader.syntax)[1], verb, offset, statement[:RAW_CAP_BYTES])
+        except (sql_changes.UnresolvedError, MalformedError, IncompleteError):
+            yield Unresolved(table, verb, offset, statement[:RAW_CAP_BYTES])
+
+    def _alter(self) -> Iterator[Event]:
+        """An ALTER TABLE or CREATE UNIQUE INDEX."""
+        reader = self._reader
+        offset, raw = reader.offset, reader.raw()
+        items, dialect = self._items(), reader.syntax.dialect
+        yield from self._cut_short(offset, raw)
+        name = sql_alter.altered_table(items, dialect)
+        definition = self._tables.known(name) if name else None
+        if definition is None or not name:
+            return
+        self._inserts.forget()
+        altered = sql_alter.altered(items, definition, dialect)
+        shown = self._tables.redefine(name, altered.definition)
+        if altered.definition != definition:
+            yield CreateTable(shown, altered.definition, altered.renamed)
+        if altered.new_name:
+            yield RenameTable(*self._tables.rename(name, altered.new_name))
+        if not altered.is_resolved:
+            yield Unresolved(shown, "ALTER", offset, raw)
+
     def _create(self) -> Iterator[Event]:
         reader = self._reader
         _, kind = reader.attempt(self._parse_created_object)
+        if kind == "INDEX":
+            yield from self._alter()
+            return
         if kind != "TABLE":
             yield from self._pass_over(kind)
             return
-        defined = sql_ddl.definition(self._items(), reader.syntax.dialect)
+        offset, raw = reader.offset, reader.raw()
+        items = self._items()
+        defined = sql_ddl.definition(items, reader.syntax.dialect)
         if defined.name:
             self._inserts.forget()
-            name, columns = self._tables.define(defined)
-            yield CreateTable(name, columns, defined.key)
+            yield CreateTable(*self._tables.define(defined))
+        if sql_ddl.is_from_query(items, defined):
+            yield Broken(offset, "rows from a query: only a database can answer it", raw[: reader.offset - offset])
 
     def _parse_created_object(self, data: bytes, pos: int, is_last: bool) -> tuple[int, str]:
         """What kind of object a CREATE makes: the first word of ``_OBJECTS``."""

@@ -29,6 +29,8 @@ def hex_of(raw: bytes) -> str:
 
 
 _MYSQL_ESCAPES = {"0": "\0", "b": "\b", "n": "\n", "r": "\r", "t": "\t", "Z": "\x1a", "%": "\\%", "_": "\\_"}
+MYSQL_ESCAPES: tuple[int, ...] = tuple(-1 if chr(byte) in "%_" else ord(_MYSQL_ESCAPES.get(chr(byte), chr(byte))) for byte in range(256))
+"""What a byte after a backslash stands for in MySQL's strings; -1: the backslash stays."""
 _MYSQL_PAIRS = (("\\'", "'"), ('\\"', '"'), ("\\n", "\n"), ("\\r", "\r"), ("\\t", "\t"), ("\\0", "\0"), ("\\Z", "\x1a"))
 _MYSQL_ESCAPE = re.compile(r"\\(.)|(['\"])\2", re.DOTALL)
 
@@ -108,3 +110,33 @@ def content(token: bytes, syntax: Syntax) -> bytes:
     if syntax.is_backslash_escape and b"\\" in body:
         return unescape_mysql(body.decode("latin-1"), quote).encode("latin-1")
     return body.replace(token[start : start + 1] * 2, token[start : start + 1])
+
+
+_COPY_ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
+_COPY_ESCAPES = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
+
+COPY_ESCAPES: tuple[int, ...] = tuple(_COPY_ESCAPES.get(bytes([byte]), bytes([byte]))[0] for byte in range(256))
+"""What a byte after a backslash stands for in COPY data, but for digits and ``x``."""
+
+
+def unescape_copy(field: bytes, charset: str) -> str:
+    """The text of a field of COPY data in text form."""
+    return text_of(_COPY_ESCAPE.sub(_copy_escape, field) if b"\\" in field else field, charset)
+
+
+def _copy_escape(found: re.Match[bytes]) -> bytes:
+    octal, in_hex, other = found.groups()
+    if octal is not None:
+        return bytes([int(octal, 8) & 255])
+    return bytes([int(in_hex, 16)]) if in_hex is not None else _COPY_ESCAPES.get(other, other)
+
+
+def unquoted_name(raw: bytes, syntax: Syntax) -> str:
+    """A name without its quotes; PostgreSQL folds a name without quotes to lower case."""
+    first = raw[:1]
+    if first in (b'"', b"`", b"'"):
+        return text_of(raw[1:-1].replace(first * 2, first), syntax.charset)
+    if first == b"[":
+        return text_of(raw[1:-1].replace(b"]]", b"]"), syntax.charset)
+    name = text_of(raw, syntax.charset)
+    return name.lower() if syntax.dialect == "postgresql" else name

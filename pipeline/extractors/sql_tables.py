@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipeline.extractors.sql_ddl import Column, Definition
 from pipeline.extractors.sql_syntax import Dialect
@@ -84,15 +84,43 @@ class Tables:
         self._owners: dict[str, Name] = {}
         self._num_rows: dict[str, int] = {}
 
-    def define(self, definition: Definition) -> tuple[str, tuple[str, ...]]:
-        """Remember a CREATE TABLE; gives the name that the table goes by and its columns, those of its parents first."""
+    def define(self, definition: Definition) -> tuple[str, Definition]:
+        """Remember a CREATE TABLE; gives the name that the table goes by and its definition with the columns of its parents first."""
         name = self._name(definition.name)
+        if definition.is_conditional and self._known(name) in self._definitions:
+            return self._display(self._known(name)), self._definitions[self._known(name)]
         parents = (self._definitions.get(self._known(self._name(parent))) for parent in definition.parents if parent)
         columns = {column.name: column for parent in parents if parent for column in parent.columns}
         columns |= {column.name: column for column in definition.columns}
-        self._definitions[name] = Definition(definition.name, tuple(columns.values()), definition.key)
+        self._definitions[name] = replace(definition, columns=tuple(columns.values()))
         self._spelled.setdefault((name[0], name[1].casefold()), name)
-        return self._display(name), tuple(columns)
+        return self._display(name), self._definitions[name]
+
+    def known(self, parts: Sequence[str]) -> Definition | None:
+        """The definition of a table, None when no CREATE TABLE was seen."""
+        return self._definitions.get(self._known(self._name(parts)))
+
+    def shown(self, parts: Sequence[str]) -> str | None:
+        """The name that a table goes by, None when the dump has not told of it."""
+        name = self._known(self._name(parts))
+        return self._display(name) if name in self._definitions or name in self._owners.values() else None
+
+    def redefine(self, parts: Sequence[str], definition: Definition) -> str:
+        """Remember what ALTER TABLE made of a table; gives the name that it goes by."""
+        name = self._known(self._name(parts))
+        self._definitions[name] = definition
+        return self._display(name)
+
+    def rename(self, parts: Sequence[str], new_parts: Sequence[str]) -> tuple[str, str]:
+        """Call a table otherwise; gives the name that it went by, and the one that it goes by from here on."""
+        name = self._known(self._name(parts))
+        new_name = self._name(new_parts if len(new_parts) > 1 or not name[0] else (name[0], *new_parts))
+        old_shown, new_shown = self._display(name), self._display(new_name)
+        self._definitions[new_name] = self._definitions.pop(name, Definition(tuple(new_parts)))
+        self._spelled.pop((name[0], name[1].casefold()), None)
+        self._spelled[(new_name[0], new_name[1].casefold())] = new_name
+        self._num_rows[new_shown] = self._num_rows.pop(old_shown, 0)
+        return old_shown, new_shown
 
     def drop(self, parts: Sequence[str]) -> str:
         """Forget a table's columns; gives the name that it went by."""

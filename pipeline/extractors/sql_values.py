@@ -2,22 +2,20 @@ r"""The values of SQL literals and of the few expressions that dumping programs 
 
 Evaluated are ``replace('..\n..','\n',char(10))`` and ``unistr`` (sqlite), CAST and CONVERT, string concatenation, whole-number sums,
 ``decode(.., 'hex')``, array constructors and the like. Anything else (``NOW()``, ``ST_GeomFromText(..)``) cannot be known without a
-database: it stays as it is written. Nothing is looked up by name but in the table ``_FUNCTIONS``.
+database: it stays as it is written. Nothing is looked up by name but in the table ``FUNCTIONS``.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
+import math
 import re
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Final
 
-from pipeline.extractors.sql_strings import content, hex_of, text_of, unescape_unicode
+from pipeline.extractors.sql_functions import FUNCTIONS, Number, OpaqueError, Value, arithmetic, as_text, unhexed
+from pipeline.extractors.sql_strings import content, text_of, unescape_unicode, unquoted_name
 from pipeline.extractors.sql_syntax import Syntax, Token, codec_of
-
-Value = str | bytes | None
 
 
 class Keyword(Enum):
@@ -32,52 +30,44 @@ Cell = str | None | Keyword
 MAX_DEPTH = 40
 """Expressions nested deeper than this stay as they are written."""
 
-MAX_GROWN_CHARS = 1 << 26
-"""``replace`` may not make a longer text than this: nested calls could grow one without end."""
-
-
-class _OpaqueError(Exception):
-    """An expression whose value only a database knows."""
-
-
-class _Number(str):
-    """A number as it is written."""
-
-    __slots__ = ()
-
-
-def as_text(value: Value) -> str | None:
-    """A value as a cell: binary data is text where it is valid UTF-8, else hex."""
-    if not isinstance(value, bytes):
-        return None if value is None else str(value)
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        return hex_of(value)
-
 
 def evaluate(data: bytes, tokens: Sequence[Token], syntax: Syntax) -> Cell:
     """The value of one cell of a VALUES list, which is at least one token."""
     if len(tokens) == 1 and data[tokens[0].start : tokens[0].end].upper() == b"DEFAULT":
         return DEFAULT
-    cell = _Expression(data, tokens, syntax)
     try:
-        value = cell.value(0)
-        if cell.next < len(tokens):
-            raise _OpaqueError
-    except _OpaqueError:
+        return as_text(known_value(data, tokens, syntax))
+    except OpaqueError:
         return text_of(data[tokens[0].start : tokens[-1].end], syntax.charset)
-    return as_text(value)
+
+
+Lookup = Callable[[Sequence[str]], Value]
+"""The value of a column by the parts of its name; raises OpaqueError when there is none."""
+
+
+def known_value(
+    data: bytes, tokens: Sequence[Token], syntax: Syntax, lookup: Lookup | None = None, incoming: Callable[[str], Value] | None = None
+) -> Value:
+    """The value of an expression, which may name columns where ``lookup`` is given; ``incoming`` answers MySQL's ``VALUES(column)``.
+
+    Raises OpaqueError when only a database knows it.
+    """
+    expression = _Expression(data, tokens, syntax, lookup, incoming)
+    value = expression.value(0)
+    if expression.next < len(tokens):
+        raise OpaqueError
+    return value
 
 
 _TYPED_LITERALS = ("DATE", "TIME", "TIMESTAMP", "TIMESTAMPTZ", "INTERVAL", "JSON", "JSONB", "UUID")
 
 
 class _Expression:
-    """A cursor over the tokens of one cell; each method reads one rule of the grammar or raises _OpaqueError."""
+    """A cursor over the tokens of one cell; each method reads one rule of the grammar or raises OpaqueError."""
 
-    def __init__(self, data: bytes, tokens: Sequence[Token], syntax: Syntax) -> None:
+    def __init__(self, data: bytes, tokens: Sequence[Token], syntax: Syntax, lookup: Lookup | None, incoming: Callable[[str], Value] | None) -> None:
         self._data, self._tokens, self._syntax = data, tokens, syntax
+        self._lookup, self._incoming = lookup, incoming
         self.next = 0
 
     def _peek(self, ahead: int = 0) -> str:
@@ -89,19 +79,19 @@ class _Expression:
 
     def _take(self) -> bytes:
         if self.next >= len(self._tokens):
-            raise _OpaqueError
+            raise OpaqueError
         _, start, end = self._tokens[self.next]
         self.next += 1
         return self._data[start:end]
 
     def _expect(self, mark: str) -> None:
         if self._peek() != mark:
-            raise _OpaqueError
+            raise OpaqueError
         self.next += 1
 
     def value(self, depth: int) -> Value:
         if depth > MAX_DEPTH:
-            raise _OpaqueError
+            raise OpaqueError
         left = self._product(depth)
         while (operator := self._peek()) in ("+", "-", "||"):
             self.next += 1
@@ -112,15 +102,15 @@ class _Expression:
         left = self._postfix(depth)
         while self._peek() == "*":
             self.next += 1
-            left = _arithmetic("*", left, self._postfix(depth))
+            left = arithmetic("*", left, self._postfix(depth))
         return left
 
     def _combine(self, operator: str, left: Value, right: Value) -> Value:
         is_text = operator == "||" and self._syntax.dialect != "mysql"
-        if operator == "+" and self._syntax.dialect == "tsql" and not (isinstance(left, _Number) and isinstance(right, _Number)):
+        if operator == "+" and self._syntax.dialect == "tsql" and not (isinstance(left, Number) and isinstance(right, Number)):
             is_text = True
         if not is_text:
-            return _arithmetic(operator, left, right)
+            return arithmetic(operator, left, right)
         return None if left is None or right is None else (as_text(left) or "") + (as_text(right) or "")
 
     def _postfix(self, depth: int) -> Value:
@@ -153,14 +143,16 @@ class _Expression:
         if mark in ("-", "+"):
             self.next += 1
             operand = self._primary(depth + 1) if depth < MAX_DEPTH else None
-            if not isinstance(operand, _Number) or operand[:1] in "+-":
-                raise _OpaqueError
-            return _Number(mark + operand)
+            if not isinstance(operand, Number) or operand[:1] in "+-":
+                raise OpaqueError
+            return Number(mark + operand)
         if mark == "(":
             self.next += 1
             value = self.value(depth + 1)
             self._expect(")")
             return value
+        if mark == "name" and self._lookup is not None:
+            return self._column(self._lookup)
         if mark == "name" and self._data[self._tokens[self.next].start] == ord('"'):
             return text_of(self._take()[1:-1].replace(b'""', b'"'), self._syntax.charset)
         return self._word(depth)
@@ -169,7 +161,7 @@ class _Expression:
         token = self._take()
         prefix = token[:1].upper()
         if prefix == b"X":
-            return _unhexed(token[2:-1])
+            return unhexed(token[2:-1])
         if prefix == b"B":
             return self._bits(token[2:-1])
         if prefix == b"U":
@@ -192,15 +184,16 @@ class _Expression:
         if kind == b"0b":
             return self._bits(token[2:])
         if kind != b"0x":
-            return _Number(token.decode("ascii"))
+            is_real = self._syntax.dialect == "sqlite" and b"e" in token.lower()
+            return Number(float(token) if is_real and math.isinf(float(token)) else token.decode("ascii"))
         digits = token[2:]
         if self._syntax.dialect in ("mysql", "tsql"):
-            return _unhexed(b"0" * (len(digits) % 2) + digits)
-        return _Number(int(digits, 16)) if 0 < len(digits) <= 16 else _Number(token.decode("ascii"))
+            return unhexed(b"0" * (len(digits) % 2) + digits)
+        return Number(int(digits, 16)) if 0 < len(digits) <= 16 else Number(token.decode("ascii"))
 
     def _bits(self, digits: bytes) -> Value:
         if digits.strip(b"01"):
-            raise _OpaqueError
+            raise OpaqueError
         if self._syntax.dialect != "mysql":
             return digits.decode("ascii")
         return int(digits or b"0", 2).to_bytes((len(digits) + 7) // 8, "big")
@@ -222,10 +215,24 @@ class _Expression:
         if after == "(" and word in ("CAST", "TRY_CAST", "CONVERT"):
             self.next += 2
             return self._converted(depth + 1, is_type_first=word == "CONVERT" and self._syntax.dialect == "tsql")
-        if after == "(" and word in _FUNCTIONS:
+        if after == "(" and word in FUNCTIONS:
             self.next += 2
-            return _FUNCTIONS[word](self._arguments(depth + 1), self._syntax)
-        raise _OpaqueError
+            return FUNCTIONS[word](self._arguments(depth + 1), self._syntax)
+        if word == "VALUES" and after == "(" and self._incoming is not None:
+            self.next += 2
+            value = self._incoming(unquoted_name(self._take(), self._syntax))
+            self._expect(")")
+            return _typed(value)
+        if word and after != "(" and self._lookup is not None:
+            return self._column(self._lookup)
+        raise OpaqueError
+
+    def _column(self, lookup: Lookup) -> Value:
+        parts = [unquoted_name(self._take(), self._syntax)]
+        while self._peek() == ".":
+            self.next += 1
+            parts.append(unquoted_name(self._take(), self._syntax))
+        return _typed(lookup(parts))
 
     def _introduced(self, word: str) -> Value:
         """MySQL's ``_utf8mb4 '..'``, ``_latin1 0xE9``, ``_binary '..'``."""
@@ -269,6 +276,11 @@ class _Expression:
         return items
 
 
+def _typed(value: Value) -> Value:
+    """A cell as a value to reckon with: what looks like a whole number is one."""
+    return Number(value) if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}", value) else value
+
+
 def _array_text(items: Sequence[object]) -> str:
     """PostgreSQL's text of an array: ``{a,"b,c",NULL,{1,2}}``."""
     return "{" + ",".join(_array_text(i) if isinstance(i, list) else _array_item(as_text(i)) for i in items) + "}"  # type: ignore[arg-type]
@@ -280,99 +292,3 @@ def _array_item(text: str | None) -> str:
     if text and text.upper() != "NULL" and not re.search(r'[{},"\\\s]', text):
         return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _arithmetic(operator: str, left: Value, right: Value) -> Value:
-    if not (isinstance(left, _Number) and isinstance(right, _Number)):
-        raise _OpaqueError
-    if not (re.fullmatch(r"[-+]?\d{1,18}", left) and re.fullmatch(r"[-+]?\d{1,18}", right)):
-        raise _OpaqueError
-    a, b = int(left), int(right)
-    return _Number(a + b if operator == "+" else a - b if operator == "-" else a * b)
-
-
-def _unhexed(digits: bytes) -> bytes:
-    try:
-        return binascii.unhexlify(digits)
-    except binascii.Error:
-        raise _OpaqueError from None
-
-
-def _strings(values: Sequence[Value], count: int) -> list[str]:
-    texts = [as_text(value) for value in values]
-    if len(texts) != count or None in texts:
-        raise _OpaqueError
-    return [text for text in texts if text is not None]
-
-
-def _replace(values: Sequence[Value], syntax: Syntax) -> Value:
-    if None in values:
-        return None
-    text, old, new = _strings(values, 3)
-    if not old:
-        return text
-    if len(new) > len(old) and len(text) + text.count(old) * (len(new) - len(old)) > MAX_GROWN_CHARS:
-        raise _OpaqueError
-    return text.replace(old, new)
-
-
-def _char(values: Sequence[Value], syntax: Syntax) -> Value:
-    numbers = [int(v) for v in values if isinstance(v, _Number) and re.fullmatch(r"\d{1,7}", v)]
-    limit = 127 if syntax.dialect == "mysql" else 0x10FFFF
-    if len(numbers) != len(values) or any(n > limit or 0xD800 <= n <= 0xDFFF for n in numbers):
-        raise _OpaqueError
-    return "".join(map(chr, numbers))
-
-
-def _concat(values: Sequence[Value], syntax: Syntax) -> Value:
-    if None in values and syntax.dialect == "mysql":
-        return None
-    return "".join(as_text(value) or "" for value in values)
-
-
-def _length(values: Sequence[Value], syntax: Syntax) -> Value:
-    (text,) = _strings(values, 1)
-    return _Number(len(text.encode("utf-8", "surrogatepass")) if syntax.dialect == "mysql" else len(text))
-
-
-def _decode(values: Sequence[Value], syntax: Syntax) -> Value:
-    text, form = _strings(values, 2)
-    if form.lower() == "hex":
-        return _unhexed(text.encode("ascii", "replace"))
-    return _from_base64(values[:1], syntax) if form.lower() == "base64" else _opaque()
-
-
-def _opaque() -> Value:
-    raise _OpaqueError
-
-
-def _from_base64(values: Sequence[Value], syntax: Syntax) -> Value:
-    (text,) = _strings(values, 1)
-    try:
-        return base64.b64decode(text.encode("ascii", "replace"))
-    except binascii.Error:
-        raise _OpaqueError from None
-
-
-def _unhex(values: Sequence[Value], syntax: Syntax) -> Value:
-    (text,) = _strings(values, 1)
-    return _unhexed(text.encode("ascii", "replace"))
-
-
-def _unistr(values: Sequence[Value], syntax: Syntax) -> Value:
-    (text,) = _strings(values, 1)
-    return unescape_unicode(text)
-
-
-_FUNCTIONS: dict[str, Callable[[Sequence[Value], Syntax], Value]] = {
-    "REPLACE": _replace,
-    "CHAR": _char,
-    "CHR": _char,
-    "NCHAR": _char,
-    "CONCAT": _concat,
-    "LENGTH": _length,
-    "DECODE": _decode,
-    "FROM_BASE64": _from_base64,
-    "UNHEX": _unhex,
-    "UNISTR": _unistr,
-}

@@ -24,6 +24,8 @@ class Column:
     def cell(self, row: Row) -> object:
         """The cell of ``row`` that belongs here, or None."""
         cell = row.get(self.name)
+        if cell is None and "." in self.name:
+            cell = cell_at(row, self.name)
         return cell if self.accepts is None or isinstance(cell, self.accepts) else None
 
 
@@ -99,6 +101,42 @@ def _line(line: Line, row: Row) -> str | None:
     if cells and all(map(is_empty, cells)):
         return None
     return "".join(as_text(piece.cell(row)) if isinstance(piece, Column) else piece for piece in line)
+
+
+def cell_at(row: Row, path: str) -> Any:
+    """The cell of a column, or what stands inside it: ``payload.author.name``, ``choices.0.text``; JSON in a string is read. None where nothing is.
+
+    A column that is called like the whole path, or like a longer beginning of it, goes before a shorter one.
+    """
+    if path in row:
+        return row[path]
+    parts = path.split(".")
+    for end in range(len(parts), 0, -1):
+        name = ".".join(parts[:end])
+        if name in row:
+            return _inside(row[name], parts[end:])
+    return None
+
+
+def text_at(row: Row, path: str | None) -> str:
+    """The cell of ``cell_at`` as text, stripped; nothing without a path."""
+    return as_text(cell_at(row, path)).strip() if path else ""
+
+
+def _inside(cell: Any, parts: list[str]) -> Any:
+    for part in parts:
+        if isinstance(cell, str) and cell.lstrip().startswith(("{", "[")):
+            try:
+                cell = json.loads(cell)
+            except (ValueError, RecursionError):
+                return None
+        if isinstance(cell, Mapping):
+            cell = cell.get(part)
+        elif isinstance(cell, list) and part.isascii() and part.isdigit() and len(part) < 10:
+            cell = cell[int(part)] if int(part) < len(cell) else None
+        else:
+            return None
+    return cell
 
 
 def is_empty(cell: object) -> bool:

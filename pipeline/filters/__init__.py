@@ -5,6 +5,7 @@ EDITORS = {
     "repair_text": "pipeline.filters.repair_text:RepairText",
     "cut_slop": "pipeline.filters.cut_slop:CutSlop",
     "cut_patterns": "pipeline.filters.patterns:CutPatterns",
+    "recurring_lines": "pipeline.filters.recurring_lines:RecurringLines",
 }
 """Editors by the name that ``edit`` in ``stages/filter.yaml`` uses; imported only when named."""
 

@@ -26,6 +26,9 @@ _LINE_END = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028]|\u2029")
 _CONTROL = re.compile(
     r"(?:\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\ufdd0-\ufdef\ufffe\uffff\U0001fffe\U0001ffff\U0010fffe\U0010ffff])+"
 )
+_WINDOWS = {n: char for n in range(0x80, 0xA0) if n != 0x85 and (char := bytes([n]).decode("cp1252", "ignore"))}
+"""What C1 control characters are in text that was Windows-1252 and taken for Latin-1, as browsers take them too."""
+_WINDOWS_RUN = re.compile(f"[{''.join(map(chr, _WINDOWS))}]{{1,3}}")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\u180e\ufeff\ufff9-\ufffb\U000e0001\U000e0020-\U000e007f]+")
 _JOINS_AFTER = re.compile(
     "[\u0590-\u08ff\u0900-\u0fff\u1000-\u109f\u1780-\u18af\ua840-\ua87f\ufb1d-\ufdff\ufe70-\ufefe"
@@ -55,14 +58,15 @@ class RepairText:
     line_ends: bool = True
     """Line ends as LF, paragraph separators as an empty line."""
     controls: bool = True
-    """Control characters and terminal colours."""
+    """Control characters and terminal colours; up to three of Windows' quotation marks and dashes that were taken for control characters
+    become what they were."""
     invisible: bool = True
     """Byte order marks, soft hyphens and zero-width characters that no script or emoji needs."""
     unicode: bool = True
     """Unicode normal form C."""
     space: bool = True
     """Blanks at the end of lines, and more than two blank lines."""
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def resolve(self, find: Find) -> Self:
         """Itself: it reads no file."""
@@ -103,7 +107,8 @@ def _line_ends(text: str) -> Iterator[Replacement]:
 
 def _controls(text: str) -> Iterator[Replacement]:
     for match in _CONTROL.finditer(text):
-        yield Replacement(*match.span(), "", "controls")
+        run = match.group()
+        yield Replacement(*match.span(), run.translate(_WINDOWS) if _WINDOWS_RUN.fullmatch(run) else "", "controls")
 
 
 def _mojibake(text: str, rare: bool) -> Iterator[Replacement]:

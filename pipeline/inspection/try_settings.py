@@ -1,6 +1,7 @@
 """python -m pipeline try [INPUT]... --set refusals.max_share=0.1: what a change of the filter's settings would remove, keep and cut.
 
 The rules of the settings file and the changed ones judge a sample of documents in memory; nothing is written. Duplicates are not looked for.
+Which lines recur (recurring_lines) is counted over all documents first.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pipeline.progress import Progress
 from pipeline.settings import Raw, override, read_yaml
 from pipeline.stages.inputs import open_inputs
 from pipeline.stages.judging import judge
+from pipeline.stages.recurring import with_lines_counted_here
 from pipeline.stages.ruleset import KNOWN, SECTIONS, Rules, read_rules
 
 RAW = Path("data/raw")
@@ -207,7 +209,8 @@ def main(given: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as folder, Progress("try", arguments.quiet or arguments.json) as progress:
         inputs = open_inputs(paths, Path(folder) / "sample", 1, None, progress, "try")
         files = [file for dataset in inputs.datasets for file in dataset.files()]
-        before, after = before.carrying(files), after.carrying(files)
+        before = with_lines_counted_here(Path(folder) / "before", files, before.carrying(files))
+        after = with_lines_counted_here(Path(folder) / "after", files, after.carrying(files))
         comparison = compare(sample(files, arguments.rows, arguments.seed), before, after, arguments.examples)
     if arguments.json:
         print(json.dumps({"set": full, **comparison.to_plain()}, ensure_ascii=False, indent=1))

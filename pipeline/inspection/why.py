@@ -19,6 +19,7 @@ from pipeline.inspection.lookup import HEX, Built, History, all_ids, built_in, f
 from pipeline.inspection.shown import Page, cuts_in_context, piece, stretch
 from pipeline.inspection.try_settings import Outcome, outcomes
 from pipeline.settings import read_yaml
+from pipeline.stages.recurring import without_counting
 from pipeline.stages.ruleset import Rules, read_rules, unmet
 
 NEAREST = 3
@@ -34,6 +35,7 @@ class Answer:
     found_by: str = ""
     unreadable: tuple[dict[str, Any], ...] = ()
     live: tuple[tuple[str, Outcome], ...] = ()
+    not_asked: tuple[str, ...] = ()
     nearest: tuple[str, ...] = ()
 
 
@@ -47,7 +49,9 @@ def ask(wanted: str, built: Built, rules: Callable[[], Rules], limit: int) -> An
         return Answer(num_found=len(unreadable), found_by="place", unreadable=tuple(unreadable[:limit]))
     if HEX.fullmatch(wanted.lower()) and any(char.isdigit() for char in wanted):
         return Answer(nearest=tuple(_nearest_ids(built, wanted.lower())))
-    return Answer(live=tuple(_live(wanted, rules())))
+    known = rules()
+    asked = without_counting(known)
+    return Answer(live=tuple(_live(wanted, asked)), not_asked=tuple(known.edit.keys() - asked.edit.keys()))
 
 
 def _nearest_ids(built: Built, wanted: str) -> list[str]:
@@ -112,6 +116,7 @@ def to_plain(answer: Answer) -> dict[str, Any]:
         "found": answer.num_found,
         "documents": [_document(item) for item in answer.histories],
         "unreadable": list(answer.unreadable),
+        "not_asked": list(answer.not_asked),
         "judged_now": [{"as": label, **_judged(outcome)} for label, outcome in answer.live],
         "nearest": list(answer.nearest),
     }
@@ -165,6 +170,8 @@ def _print(answer: Answer) -> None:
         for rule, shown in outcome.stretches():
             page.line(f"    {rule}")
             page.stretch(shown)
+    for name in answer.not_asked:
+        page.line(f"  not asked: {name}, which knows nothing before all documents are counted (python -m pipeline try counts them)")
     page.flush()
 
 

@@ -14,11 +14,23 @@ from typing import Any
 
 from pipeline import bench, command
 from pipeline.commits import Build, number_shards
-from pipeline.datasets import Dataset, Shard, file_sha256
+from pipeline.datasets import Dataset, Shard, committed, file_sha256
 from pipeline.errors import SettingsError, UsageError, nearest
-from pipeline.extractors.sources import ExtractSettings, Part, SourceSettings, list_parts, read_part, settings_for_key, source_name
+from pipeline.extractors.databases import Piece
+from pipeline.extractors.sources import (
+    ExtractSettings,
+    Part,
+    SourceSettings,
+    divided,
+    list_parts,
+    read_part,
+    settings_for_key,
+    source_name,
+)
+from pipeline.pandas_later import leave_pandas_out
 from pipeline.pools import pool, run_step
 from pipeline.progress import Progress
+from pipeline.remote import Place, local, place
 from pipeline.report import Report
 from pipeline.settings import build, digest, override, read_yaml
 from pipeline.summary import print_summary
@@ -40,8 +52,10 @@ class Job:
 
     @property
     def inputs(self) -> list[dict[str, str]]:
-        """Every file by name and digest."""
-        return [{"source": part.source, "name": file.name, "digest": sha256} for part in self.parts for file, sha256 in part.files]
+        """Every file by name and digest; of a live database its name and the fingerprint of its state."""
+        files = [{"source": part.source, "name": file.name, "digest": sha256} for part in self.parts for file, sha256 in part.files]
+        live = [(part.source, part.database) for part in self.parts if part.database is not None]
+        return files + [{"source": source, "name": database.address.name, "digest": database.fingerprint} for source, database in live]
 
     @property
     def key(self) -> str:
@@ -54,9 +68,14 @@ def read_settings(path: Path, assignments: Sequence[str] = ()) -> ExtractSetting
     return build(ExtractSettings, override(read_yaml(path), assignments))
 
 
-def resolve(sources: Mapping[str, SourceSettings], file_digest: Callable[[Path], str] = file_sha256) -> Job:
-    """List and fingerprint the files of the sources; raises UsageError for a source with nothing at its path."""
-    parts = [part for name, settings in sources.items() for part in list_parts(name, settings, file_digest)]
+def resolve(sources: Mapping[str, SourceSettings], file_digest: Callable[[Any], str] = file_sha256, output: Path | None = None) -> Job:
+    """List and fingerprint the files of the sources; raises UsageError for a source with nothing at its path.
+
+    ``output`` is where the dataset will stand: a live database that is to be read by every run is read again when there is one already.
+    """
+    previous = committed(output) if output is not None else None
+    key = previous.key if previous is not None else ""
+    parts = [part for name, settings in sources.items() for part in list_parts(name, settings, file_digest, key)]
     if not parts:
         places = ", ".join(settings.path for settings in sources.values())
         raise UsageError(places, "is empty", "put files there, or name another folder")
@@ -68,8 +87,7 @@ def extract(job: Job, output: Path, workers: int, scheduler: str | None, progres
     with Build(output, job.key) as build_:
         if build_.ready is not None:
             return build_.ready
-        tasks = {f"{number:05d}": part for number, part in enumerate(job.parts)}
-        _take_over(build_, tasks)
+        tasks = _tasks(build_, job.parts)
         with pool(workers, scheduler, len(tasks)) as executor:
             records = run_step(build_, "extract", read_part, tasks, executor, progress)
         report = Report()
@@ -93,14 +111,43 @@ def _parts(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{"key": r["key"], "counts": r["counts"], "shards": [vars(next(names)) for _ in r["shards"]]} for r in records]
 
 
-def _take_over(build_: Build, tasks: Mapping[str, Part]) -> None:
-    """Link the shards of parts that the dataset being replaced was made from, and note those tasks as done."""
-    known = {part["key"]: part for part in build_.previous.manifest.get("parts", [])} if build_.previous else {}
-    for name, part in tasks.items():
-        old = known.get(part.key)
-        if old is not None and build_.record(f"extract-{name}") is None and _intact(build_.target, old["shards"]):
-            shards = [vars(build_.take(build_.target, Shard(**shard), name, number)) for number, shard in enumerate(old["shards"])]
-            build_.finish(f"extract-{name}", {"key": part.key, "counts": old["counts"], "shards": shards})
+def _tasks(build_: Build, parts: Sequence[Part]) -> dict[str, Part]:
+    """What there is to do. A live database is divided, once a build, so that a run that goes on after a kill has the same tasks.
+
+    The shards of a part that the dataset being replaced was made from are linked, and its tasks noted as done.
+    """
+    known: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in build_.previous.manifest.get("parts", []) if build_.previous else ():
+        known.setdefault(entry["key"], []).append(entry)
+    tasks: dict[str, Part] = {}
+    for number, part in enumerate(parts):
+        name, old = f"{number:05d}", known.get(part.key, [])
+        if part.database is not None:
+            tasks |= _pieces(build_, name, part, old)
+            continue
+        tasks[name] = part
+        if old and build_.record(f"extract-{name}") is None and _intact(build_.target, old[0]["shards"]):
+            _take_over(build_, name, old[0])
+    return tasks
+
+
+def _pieces(build_: Build, name: str, part: Part, old: Sequence[Mapping[str, Any]]) -> dict[str, Part]:
+    """The tasks of a live database; one that was read before and is not to be read again is not asked at all."""
+    record = build_.record(f"pieces-{name}")
+    if record is None and old and all(_intact(build_.target, entry["shards"]) for entry in old):
+        taken = {f"{name}-{i:05d}": entry for i, entry in enumerate(old)}
+        for task, entry in taken.items():
+            _take_over(build_, task, entry)
+        return dict.fromkeys(taken, part)
+    if record is None:
+        record = build_.finish(f"pieces-{name}", [[piece.to_plain() for piece in pieces] for pieces in divided(part)])
+    return {f"{name}-{i:05d}": replace(part, pieces=tuple(map(Piece.of_plain, pieces))) for i, pieces in enumerate(record)}
+
+
+def _take_over(build_: Build, task: str, entry: Mapping[str, Any]) -> None:
+    """Link the shards of a task of the dataset that is being replaced, and note the task as done."""
+    shards = [vars(build_.take(build_.target, Shard(**shard), task, number)) for number, shard in enumerate(entry["shards"])]
+    build_.finish(f"extract-{task}", {"key": entry["key"], "counts": entry["counts"], "shards": shards})
 
 
 def _intact(folder: Path, shards: Sequence[Mapping[str, Any]]) -> bool:
@@ -115,34 +162,40 @@ def _sources(arguments: Any) -> tuple[dict[str, SourceSettings], Path]:
             if name not in settings.sources:
                 raise SettingsError([f"--source {name}: is not in the settings; {nearest(name, settings.sources)}"])
             chosen[name] = settings.sources[name]
-            command.require(Path(chosen[name].path))
+            if isinstance(where := place(chosen[name].path), Path):
+                command.require(where)
         if len(arguments.paths) != 1:
             raise UsageError("extract", "with --source there is no INPUT", "write --source NAME OUTPUT")
-        return chosen, arguments.paths[0]
+        return chosen, local(arguments.paths[0])
     inputs, output = command.inputs_and_output(arguments.paths, "extract")
     return sources_of(inputs, settings), output
 
 
-def sources_of(inputs: Sequence[Path], settings: ExtractSettings) -> dict[str, SourceSettings]:
+def sources_of(inputs: Sequence[Place], settings: ExtractSettings) -> dict[str, SourceSettings]:
     """A source for each path: with the settings of the one that names this path, else with defaults."""
-    known = {Path(source.path).resolve(): (name, source) for name, source in settings.sources.items()}
+    known = {_resolved(place(source.path)): (name, source) for name, source in settings.sources.items()}
     chosen: dict[str, SourceSettings] = {}
     for path in inputs:
-        name, source = known.get(path.resolve(), (source_name(path), SourceSettings(str(path))))
+        name, source = known.get(_resolved(path), (source_name(path), SourceSettings(str(path))))
         if name in chosen:
             raise UsageError(str(path), f"is the second source named {name}", "extract the two apart")
         chosen[name] = replace(source, path=str(path))
     return chosen
 
 
+def _resolved(path: Place) -> Place:
+    return path.resolve() if isinstance(path, Path) else path
+
+
 def main(given: Sequence[str]) -> int:
     """The command."""
+    leave_pandas_out()
     parser = command.stage_parser("extract", __doc__ or "")
     parser.add_argument("--source", action="append", metavar="NAME", help="a source of the settings file; then no INPUT is given")
     arguments = parser.parse_args(given)
     sources, output = _sources(arguments)
     with Progress("extract", arguments.quiet) as progress:
-        dataset = extract(resolve(sources), output, arguments.workers, arguments.scheduler, progress)
+        dataset = extract(resolve(sources, output=output), output, arguments.workers, arguments.scheduler, progress)
     if not arguments.quiet:
         report = Report.from_plain(dataset.manifest["counts"])
         print_summary("extract", output, report, "units", following=f"python -m pipeline.stages.filter {output} CLEAN")

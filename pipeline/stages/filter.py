@@ -10,27 +10,27 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from pipeline import bench, command
-from pipeline.commits import Build, writing
+from pipeline.commits import Build
 from pipeline.datasets import Dataset, Shard
-from pipeline.dedup.clusters import duplicates
 from pipeline.pandas_later import leave_pandas_out
 from pipeline.pools import pool, run_step
 from pipeline.progress import Progress
 from pipeline.report import Report
 from pipeline.settings import digest, override, read_yaml
-from pipeline.stages.cleaning import DUPLICATES, GROUPS, Dropping, Judging, drop_duplicates, judge_shard, merge_counts
+from pipeline.stages.against import digests_of, open_others
+from pipeline.stages.cleaning import Judging, judge_shard, merge_counts
+from pipeline.stages.duplicates import drop, find_duplicates, for_size
 from pipeline.stages.inputs import Inputs, open_inputs
+from pipeline.stages.recurring import with_lines_counted
 from pipeline.stages.ruleset import Rules, read_rules
 from pipeline.summary import print_summary
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,13 @@ class Job:
     @property
     def key(self) -> str:
         """Digest of all that goes in."""
-        return digest(["filter", STAGE_VERSION, self.settings, [item["digest"] for item in self.inputs]])
+        others = [item["digest"] for item in self.against]
+        return digest(["filter", STAGE_VERSION, self.settings, [item["digest"] for item in self.inputs], *([others] if others else [])])
+
+    @cached_property
+    def against(self) -> list[dict[str, str]]:
+        """Name and digest of each dataset whose documents are removed, by digest: their order does not matter."""
+        return digests_of(self.rules.dedup.against)
 
 
 def read_settings(path: Path, assignments: Sequence[str] = ()) -> Rules:
@@ -63,12 +69,14 @@ def clean(rules: Rules, inputs: Inputs, output: Path, workers: int, scheduler: s
         if build.ready is not None:
             return build.ready
         shards = [path for dataset in inputs.datasets for path in dataset.files()]
-        rules = rules.carrying(shards)
+        rules = for_size(rules.carrying(shards), sum(path.stat().st_size for path in shards) // max(1, workers))
+        others = open_others(rules.dedup.against, output, workers, scheduler, progress)
         with pool(workers, scheduler, len(shards)) as executor:
+            rules = with_lines_counted(build, shards, rules, executor, progress)
             judged = _judge(build, shards, rules, executor, progress)
             looks = rules.dedup.looks
-            found = _find_duplicates(build, judged, rules, progress) if looks else None
-            dropped = _drop(build, judged, rules, executor, progress) if looks else []
+            found = find_duplicates(build, judged, others.datasets, looks, executor, progress) if looks else None
+            dropped = drop(build, judged, found, rules, executor, progress) if found else []
         carried = _carry_over(build, inputs)
         report = merge_counts([*judged, *dropped])
         report.check("filter")
@@ -80,35 +88,17 @@ def clean(rules: Rules, inputs: Inputs, output: Path, workers: int, scheduler: s
             "settings": job.settings,
             "inputs": list(job.inputs),
             "counts": whole.to_plain(),
-            "duplicates": found,
+            **({"against": job.against} if job.against else {}),
+            "duplicates": found and found["figures"],
         }
-        return build.commit([*carried, *written], about, {"workers": workers})
+        dataset = build.commit([*carried, *written], about, {"workers": workers})
+    others.discard()
+    return dataset
 
 
 def _judge(build: Build, shards: Sequence[Path], rules: Rules, executor: Executor, progress: Progress) -> list[Any]:
     tasks = {f"{number:05d}": Judging(shard.resolve(), rules) for number, shard in enumerate(shards)}
     return run_step(build, "judge", judge_shard, tasks, executor, progress)
-
-
-def _find_duplicates(build: Build, judged: Sequence[Any], rules: Rules, progress: Progress) -> Any:
-    """The one step that sees all documents; its tables lie in the work folder for the last pass."""
-    done = build.record("duplicates")
-    if done is not None:
-        return done
-    progress.start("duplicates", 1)
-    signed = [build.folder / record["signatures"] for record in judged]
-    found = duplicates(signed, rules.dedup.exact, rules.dedup.near)
-    for name, table in ((DUPLICATES, found.removed), (GROUPS, found.groups)):
-        with writing(build.folder / name) as file:
-            pq.write_table(table, file)
-    return build.finish("duplicates", {"candidate_pairs": found.num_candidates, "hot_buckets": found.num_hot_buckets})
-
-
-def _drop(build: Build, judged: Sequence[Any], rules: Rules, executor: Executor, progress: Progress) -> list[Any]:
-    first_rows = [0, *accumulate(record["rows"] for record in judged)]
-    how = (rules.keep, rules.schema)
-    tasks = {f"{number:05d}": Dropping(tuple(record["survivors"]), first_rows[number], *how) for number, record in enumerate(judged)}
-    return run_step(build, "drop", drop_duplicates, tasks, executor, progress)
 
 
 def _carry_over(build: Build, inputs: Inputs) -> list[Shard]:

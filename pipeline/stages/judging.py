@@ -64,6 +64,13 @@ def judge(batch: pa.RecordBatch, rules: Rules) -> Judged:
     return Judged(kept, gone, cuts, tuple(failed))
 
 
+def spoiled(batch: pa.RecordBatch, rules: Rules, error: str) -> Judged:
+    """The same for documents that no rule may look at again, because they end the process that does."""
+    failed = tuple(Failed(document, error) for document in batch.select(SCHEMA.names).to_pylist())
+    nothing = pa.RecordBatch.from_pylist([], schema=rules.schema)
+    return Judged(nothing, pa.RecordBatch.from_pylist([], schema=removed_schema(rules.schema)), no_cuts(), failed)
+
+
 def _note(failed: list[Failed], batch: pa.RecordBatch, failures: Sequence[Failure]) -> None:
     for failure in failures:
         (document,) = batch.slice(failure.row, 1).select(SCHEMA.names).to_pylist()

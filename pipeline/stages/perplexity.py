@@ -31,10 +31,12 @@ from pipeline.packing.encode import Encoder
 from pipeline.packing.settings import TokenizeSettings
 from pipeline.pools import pool, run_step
 from pipeline.progress import Progress
+from pipeline.remote import local
 from pipeline.report import Report
 from pipeline.settings import at_least, build, digest, override, read_yaml, to_plain
 from pipeline.summary import print_summary
 from pipeline.training.recipe import Recipe
+from pipeline.units import beat
 
 STAGE_VERSION = 1
 BATCH_ROWS = 256
@@ -134,6 +136,7 @@ def score_shard(folder: Path, name: str, task: Scoring) -> dict[str, Any]:
     report, total, started = Report(), dict.fromkeys(COUNTS, 0), time.monotonic()
     with ShardWriter(folder, "", name, task.schema, always=True) as writer:
         for batch in read_batches(task.shard, max_rows=BATCH_ROWS):
+            beat()
             for entry in batch.column("source").value_counts().to_pylist():
                 counts = report.of(entry["values"])
                 counts.read += entry["counts"]
@@ -278,7 +281,8 @@ def main(given: Sequence[str]) -> int:
     parser.add_argument("--settings", type=Path, metavar="FILE", help="settings (default: stages/perplexity.yaml)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="put one setting over the file's")
     arguments = parser.parse_args(given)
-    (path,), output = command.inputs_and_output([arguments.input, arguments.output], "perplexity")
+    (named,), output = command.inputs_and_output([arguments.input, arguments.output], "perplexity")
+    path = local(named)
     source = open_dataset(path)
     if source.manifest.get("stage") not in ("extract", "filter", "perplexity"):
         raise DatasetError(str(path), f"was made by {source.manifest.get('stage')}", "perplexity reads documents")

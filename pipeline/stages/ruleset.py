@@ -15,12 +15,13 @@ import pyarrow.parquet as pq
 from pipeline import bench
 from pipeline.dedup.exact import Exact
 from pipeline.dedup.near import Near
+from pipeline.dedup.signatures import ByScore, Keeper, Looks
 from pipeline.documents import SCORES, scored_schema
 from pipeline.errors import SettingsError, nearest
 from pipeline.filters import EDITORS, FILTERS
 from pipeline.filters.verdicts import Editor, Filter
 from pipeline.quality import SCORERS
-from pipeline.settings import Builder, Raw, read_list, to_plain
+from pipeline.settings import Builder, Raw, internal, read_list, to_plain
 from pipeline.stages.own import Own, OwnClassError, load, wrap
 
 
@@ -30,11 +31,24 @@ class Dedup:
 
     exact: Exact | None = None
     near: Near | None = None
+    keeper: Keeper = "longest"
+    against: tuple[str, ...] = ()
+    """Datasets, or folders of documents: what is a duplicate of a document there is removed."""
+    compiled: bool = internal(False)
+    """Whether there is enough text for compiled loops."""
+
+    def __post_init__(self) -> None:
+        if self.against and self.looks is None:
+            raise ValueError("against needs exact or near; say which duplicates are looked for")
 
     @property
-    def looks(self) -> bool:
-        """Whether any duplicates are looked for."""
-        return self.exact is not None or self.near is not None
+    def looks(self) -> Looks | None:
+        """What is looked for, if anything."""
+        return Looks(self.exact, self.near, self.keeper, self.compiled) if self.exact or self.near else None
+
+    def to_plain(self) -> dict[str, Any]:
+        """What decides a verdict; of the datasets ``against``, what they hold does, not where they lie."""
+        return {name: to_plain(getattr(self, name)) for name in ("exact", "near", "keeper")}
 
 
 @dataclass(frozen=True)
@@ -70,6 +84,9 @@ class Rules:
                     raise SettingsError([f"{path}: its score {column.name} is not of the type that another input has; filter them apart"])
         rules = replace(self, carried=carried)
         problems = [f"remove.{name}.{column}: {what}" for name, rule in rules.remove.items() for column, what in unmet(rule, rules.fields).items()]
+        keeper = rules.dedup.keeper
+        if isinstance(keeper, ByScore) and keeper.score not in rules.fields:
+            problems.append(f"dedup.keeper.score: there is no score {keeper.score}; {nearest(keeper.score, rules.fields)}")
         if problems:
             raise SettingsError(problems)
         return rules
@@ -80,7 +97,7 @@ class Rules:
         rules = {section: {name: _plain(rule) for name, rule in named.items()} for section, named in sections.items()}
         if not self.score:
             del rules["score"]
-        return {**rules, "dedup": to_plain(self.dedup), "keep": list(self.keep), "drop": list(self.drop)}
+        return {**rules, "dedup": self.dedup.to_plain(), "keep": list(self.keep), "drop": list(self.drop)}
 
 
 def _plain(rule: Any) -> dict[str, Any]:
@@ -134,7 +151,8 @@ def _with_defaults(dedup: Any) -> Any:
     """``exact:`` with nothing behind it means its defaults, as everywhere; only ``exact: false`` switches it off."""
     if not isinstance(dedup, dict):
         return dedup
-    return {name: None if value is False else {} if value is None else value for name, value in dedup.items()}
+    meant: dict[Any, Any] = {False: None, None: {}}
+    return {name: meant.get(value, value) if name in ("exact", "near") and not isinstance(value, dict) else value for name, value in dedup.items()}
 
 
 def _section(builder: Builder, section: str, spec: Section) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import pyarrow as pa
 from pipeline import bench, command
 from pipeline.commits import Build, ShardWriter
 from pipeline.datasets import RUN, Dataset, Shard, file_sha256, read_batches
-from pipeline.documents import REMOVED, SCHEMA
+from pipeline.documents import QUARANTINE, REMOVED, SCHEMA
 from pipeline.errors import GristmillError, UsageError
 from pipeline.models import TokenizerInfo, load_tokenizer
 from pipeline.packing import rows as packed
@@ -38,6 +38,7 @@ from pipeline.settings import build, digest, override, read_yaml, to_plain
 from pipeline.stages.inputs import Inputs, open_inputs
 from pipeline.summary import print_summary
 from pipeline.training.recipe import OWN_FOLDER, OWN_NAME, Recipe, read_recipe
+from pipeline.units import units
 
 STAGE_VERSION = 2
 NOTES = {
@@ -105,10 +106,16 @@ def encode_shard(folder: Path, name: str, task: Encoding) -> dict[str, Any]:
     report = Report()
     tokens: dict[str, dict[str, int]] = {}
     lengths: dict[str, dict[str, int]] = {}
-    with ShardWriter(folder, "__removed", name, REMOVED) as removed:
+    with (
+        ShardWriter(folder, "__removed", name, REMOVED) as removed,
+        ShardWriter(folder, "__quarantine", name, QUARANTINE) as quarantined,
+    ):
 
         def sequences() -> Iterator[pa.RecordBatch]:
-            for batch in read_batches(task.shard, SCHEMA.names, max_rows=512):
+            for batch, fault in units(read_batches(task.shard, SCHEMA.names, max_rows=512)):
+                if fault is not None:
+                    quarantined.write(_spoiled(report, batch, fault))
+                    continue
                 encoded = encoder.encode(batch)
                 _count(report, tokens, batch, encoded)
                 _add(lengths, document_lengths(encoded.sequences))
@@ -117,7 +124,18 @@ def encode_shard(folder: Path, name: str, task: Encoding) -> dict[str, Any]:
                 yield encoded.sequences
 
         write_encoded(folder / ENCODED.format(name), sequences())
-    return {"counts": report.to_plain(), "tokens": tokens, "lengths": lengths, "shards": [vars(shard) for shard in removed.shards]}
+    shards = [vars(shard) for shard in (*removed.shards, *quarantined.shards)]
+    return {"counts": report.to_plain(), "tokens": tokens, "lengths": lengths, "shards": shards}
+
+
+def _spoiled(report: Report, batch: pa.RecordBatch, error: str) -> pa.RecordBatch:
+    """The rows of the quarantine, counted, for documents that ended the process that encoded them."""
+    places = batch.select(["source", "locator"]).to_pylist()
+    for place in places:
+        counts = report.of(place["source"])
+        counts.read += 1
+        counts.quarantine(error)
+    return pa.RecordBatch.from_pylist([{**place, "error": error} for place in places], schema=QUARANTINE)
 
 
 def _count(report: Report, tokens: dict[str, dict[str, int]], batch: pa.RecordBatch, encoded: Encoded) -> None:

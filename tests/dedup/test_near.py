@@ -5,28 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline import text
-from pipeline.dedup.clusters import Duplicates
 from pipeline.dedup.exact import Exact
-from pipeline.dedup.near import HOT_BUCKET, NUM_BANDS, Near, rows_per_band
+from pipeline.dedup.near import NUM_BANDS, Near, rows_per_band
+from pipeline.dedup.pairs import HOT_BUCKET
 
-Find = Callable[..., Duplicates]
+Find = Callable[..., Any]
 Essay = Callable[[int, int], str]
 share_fixtures = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 
 
-def removed(found: Duplicates) -> list[int]:
+def removed(found: Any) -> list[int]:
     """The rows that were removed."""
     rows: list[int] = found.removed["row"].to_pylist()
     return rows
 
 
-def clustered(found: Duplicates) -> list[int]:
+def clustered(found: Any) -> list[int]:
     """The rows that have duplicates, kept or removed."""
     return sorted(removed(found) + found.groups["row"].to_pylist())
 

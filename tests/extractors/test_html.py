@@ -56,7 +56,7 @@ def test_main_text_is_markdown() -> None:
     assert "    return {'x': x}" in got
     assert "Boats" not in got
     assert "Imprint" not in got
-    assert page(f"<p>{STORY}</p>").meta["extractor"] == "html trafilatura"
+    assert page(f"<p>{STORY}</p>").meta["extractor"] == "html blocks"
 
 
 def test_every_post_of_a_thread_stays() -> None:
@@ -75,7 +75,7 @@ def test_links_are_kept_only_when_asked_for() -> None:
     assert "See [the guide to ferries](https://example.org/x) of the harbour." in text(body, rules)
 
 
-@pytest.mark.parametrize("main_content", ["trafilatura", "soup"])
+@pytest.mark.parametrize("main_content", ["blocks", "trafilatura", "soup"])
 @pytest.mark.parametrize("paragraphs", [1, 30])
 def test_what_no_reader_sees_is_not_text(main_content: Any, paragraphs: int) -> None:
     """Scripts, styles, templates, hidden elements, comments and notices for readers without scripts never become text."""
@@ -96,7 +96,7 @@ def test_what_a_reader_opens_is_text() -> None:
         f"<h2 id=t>Tickets</h2><div style='display:none' aria-labelledby=t role=region><p>PANEL {STORY * 3}</p></div>"
         f"<div hidden id='S:1f'><p>SEGMENT {STORY * 3}</p></div>"
     )
-    for main_content in ("trafilatura", "soup"):
+    for main_content in ("blocks", "trafilatura", "soup"):
         got = text(f"{panels}<noscript><p>WHOLE {STORY * 5}</p></noscript>", HtmlSettings(main_content=main_content))
         assert "SEGMENT" in got
         assert "WHOLE" in got
@@ -140,7 +140,7 @@ def test_rules_that_find_nothing_step_aside() -> None:
     """No match of select leaves the page to the next rules, then to the main text, without what drop names."""
     body = f"<article><p>{STORY * 5}</p><p class=ad>BUY {STORY}</p></article>"
     doc = page(body, ruled(select=(".missing",), drop=(".ad",)))
-    assert doc.meta["extractor"] == "html trafilatura"
+    assert doc.meta["extractor"] == "html blocks"
     assert "ferry" in (doc.text or "")
     assert "BUY" not in (doc.text or "")
     two = HtmlSettings(sites=(SiteRules(select=(".missing",)), SiteRules(select=(".ad",))))
@@ -182,7 +182,7 @@ def test_meta_data() -> None:
         "author": "Ada Quay",
         "language": "en-GB",
         "license": "https://example.org/by/4.0",
-        "extractor": "html trafilatura",
+        "extractor": "html blocks",
     }
     with_language = extract_page(f"<html lang=pt-BR><title>T</title><p>{STORY}".encode(), "a", PLAIN)
     assert isinstance(with_language, Document)
@@ -204,7 +204,7 @@ def test_json_ld() -> None:
 def test_broken_json_ld_costs_nothing(script: str) -> None:
     """Deep, huge and wrong JSON is passed over."""
     meta = page(f"<p>{STORY}</p>", head=f"<title>T</title><script type=application/ld+json>{script}</script>").meta
-    assert meta == {"title": "T", "extractor": "html trafilatura"}
+    assert meta == {"title": "T", "extractor": "html blocks"}
 
 
 @pytest.mark.parametrize(
@@ -252,8 +252,8 @@ def test_beyond_the_limits_the_whole_visible_text_is_taken() -> None:
     """Too deep, too many elements, too much text or too many attributes: headings, lists and hiding still count."""
     body = f"<h2>Head</h2><ul><li>one<li>two</ul><p hidden>SECRET<p>a &lt; b &amp;&#9999999999999; c<script>SECRET</script><div style=display:none><div>SECRET</div></div>{STORY}"
     expected = f"## Head\n\n- one\n- two\n\na < b &\ufffd c\n{STORY.strip()}"
-    for limits in (HtmlSettings(max_depth=2), HtmlSettings(max_elements=3), HtmlSettings(max_chars=10)):
-        doc = page(body, limits)
+    for limits in ({"max_depth": 2}, {"max_elements": 3}, {"max_chars": 10}):
+        doc = page(body, HtmlSettings(main_content="trafilatura", **limits))
         assert (doc.text, doc.meta["extractor"]) == (expected, "html scan")
     attributes = " ".join(f"data-x{n}='<p>SECRET'" for n in range(30_000))
     assert text(f"<div {attributes}>{body}</div>") == expected
@@ -324,7 +324,7 @@ def test_a_file_is_one_item(tmp_path: Path) -> None:
 
 def test_settings_come_without_parsers() -> None:
     """Reading settings loads no HTML library."""
-    code = "import sys, pipeline.extractors.html as h; h.HtmlSettings(); print([m for m in ('bs4', 'lxml', 'trafilatura') if m in sys.modules])"
+    code = "import sys, pipeline.extractors.html as h; h.HtmlSettings(); print([m for m in ('bs4', 'lxml', 'trafilatura', 'selectolax') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -339,7 +339,7 @@ SOUP = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
-@given(SOUP, st.sampled_from([PLAIN, HtmlSettings(main_content="soup"), HtmlSettings(max_depth=1), ruled(select=("p", "div"), drop=("b",))]))
+@given(SOUP, st.sampled_from([PLAIN, HtmlSettings(main_content="soup"), HtmlSettings(main_content="trafilatura", max_depth=1), ruled(select=("p", "div"), drop=("b",))]))
 def test_any_tag_soup_gives_one_of_three(markup: str, how: HtmlSettings) -> None:
     """Whatever the markup, there is a document with text, a removal without, or a reason; and the same one every time."""
     data = markup.encode("utf-8", "surrogatepass")

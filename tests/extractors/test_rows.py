@@ -193,7 +193,7 @@ def test_what_is_text(cells: list) -> None:
 
 def test_column_names_are_made_unique() -> None:
     """Every column keeps a name of its own: numbered where there is none or it stands twice."""
-    assert column_names(["a", "", " a ", "a_2", "a"]) == ("a", "column_1", "a_2", "a_2_2", "a_3")
+    assert column_names(["a", "", " a ", "a_2", "a"]) == ("a", "col_1", "a_2", "a_2_2", "a_3")
 
 
 CELLS = st.recursive(
@@ -220,3 +220,60 @@ def test_rendering_is_pure_substitution(pieces: list[str], a: str, b: str) -> No
     values = {"{{": "{", "}}": "}", "{a}": row["a"], "{b}": row["b"]}
     expected = "".join(values.get(piece, piece) for piece in pieces if "\n" not in piece)
     assert templates.parse(written).render(row) == expected
+
+
+def test_conversations_in_a_cell_by_path() -> None:
+    """A conversation may stand anywhere inside a cell of JSON, under keys and names of roles that the settings tell."""
+    chat = {"id": 5, "chat": {"log": [{"who": "customer", "said": "Hi"}, {"who": "agent", "said": "Ho", "at": "noon"}]}}
+    mapping = RowMapping(messages="payload.chat.log", role_key="who", content_key="said", roles={"customer": "user", "agent": "assistant"}, group="payload.id")
+    for payload in (chat, json.dumps(chat)):
+        document = made({"n": 1, "payload": payload}, mapping)
+        assert document.messages == (Message("user", "Hi"), Message("assistant", "Ho", extra='{"at": "noon"}'))
+        assert document.group == "5"
+    assert isinstance(plan(["payload"], mapping).document("here", {"payload": "no chat"}), Removed)
+    wrong = {"payload": {"chat": {"log": "no list"}}}
+    assert isinstance(plan(["payload"], mapping).document("here", wrong), Skipped)
+    with pytest.raises(SettingsError, match="did you mean 'payload'"):
+        plan(["payload", "n"], RowMapping(messages="paylaod"), table="chats")
+    with pytest.raises(SettingsError, match="did you mean 'assistant'"):
+        build(RowMapping, parse_yaml("messages: x\nroles: {agent: assistent}", "x.yaml"))
+
+
+def test_fields_inside_cells() -> None:
+    """A template reaches into JSON by names and numbers; a column of the whole name goes first; what is not there is empty."""
+    row = {"a": '{"b": [{"c": "deep"}]}', "a.x": "flat", "n": None}
+    assert made(row, RowMapping(text="{a.b.0.c} {a.x}\n{a.b.7.c}{n.m}")).text == "deep flat"
+    assert made({"a": "[" * 100_000, "b": "B"}, RowMapping(text="{a.0}{b}")).text == "B"
+
+
+def test_id_column() -> None:
+    """The id column goes into meta as ``id`` and beside the row's number into the locator, so that locators differ even where ids do not."""
+    row = {"key": "a b/1", "text": "x", "id": "other"}
+    document = plan(list(row), RowMapping(text="{text}", id="key")).document("t.csv#row=3", row)
+    assert isinstance(document, Document)
+    assert document.locator == "t.csv#row=3&id=a%20b%2F1"
+    assert document.meta["id"] == "a b/1"
+
+
+def test_where_and_needs() -> None:
+    """Rows that ``where`` does not ask for, and rows that lack a column of ``needs``, are removed whole, each under its rule."""
+    mapping = build(RowMapping, parse_yaml("text: '{title} {body}'\nneeds: body\nwhere: {visible: [1, yes]}", "x.yaml"))
+    assert made({"title": "T", "body": "B", "visible": 1}, mapping).text == "T B"
+    rules = []
+    for row in ({"title": "T", "body": "B", "visible": "0"}, {"title": "T", "body": " ", "visible": "yes"}):
+        removed = plan(list(row), mapping).document("here", row)
+        assert isinstance(removed, Removed)
+        assert json.loads(removed.document.text or "") == row
+        rules.append(removed.rule)
+    assert rules == ["where", "no_text"]
+
+
+def test_formats_of_cells() -> None:
+    """A column's format is applied wherever the column is used; what is removed keeps the cell as it was."""
+    mapping = RowMapping(text="{title}\n\n{body}", formats={"body": "bbcode", "title": "html"}, meta=("title",), quotes="drop")
+    document = made({"title": "A &amp; B", "body": "[quote]old[/quote][b]new[/b]"}, mapping)
+    assert document.text == "A & B\n\n**new**"
+    assert document.meta["title"] == "A & B"
+    removed = plan(["title", "body"], mapping).document("here", {"title": "", "body": "[quote]old[/quote]"})
+    assert isinstance(removed, Removed)
+    assert json.loads(removed.document.text or "")["body"] == "[quote]old[/quote]"

@@ -35,6 +35,8 @@ def repaired(text: str) -> str:
         ("Itâ€™s a cafÃ©.", "It’s a café."),
         ("a\r\nb\rc\u2028d", "a\nb\nc\nd"),
         ("a\x00b\x07c\x1b[31mred\x1b[0m", "abcred"),
+        ("I\x92m \x93here\x94 \x96 \x85\x80 5", "I’m “here” –\n€ 5"),
+        ("\x90\x9d \x81 \x91\x92\x93\x94\x95", ""),
         ("\ufeffhel\u200blo wor\u00adld", "hello world"),
         ("cafe\u0301", "café"),
         ("end  \nnext\t\n", "end\nnext\n"),

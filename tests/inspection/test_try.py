@@ -116,3 +116,12 @@ def test_mistakes_are_one_line(arguments: tuple[str, ...], line: str, built: Pat
     """A mistake is one line and exit code 2."""
     done = run("pipeline", "try", *arguments, cwd=built)
     assert done.returncode == 2 and line in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_recurring_lines_are_counted_over_everything(built: Path, tmp_path: Path) -> None:
+    """What recurs is known though a sample of two documents is judged."""
+    pages = [f"Recipe number {n} is made of {n} eggs and {n + 3} spoons of flour.\n\nThis site uses cookies, as others do." for n in range(12)]
+    (tmp_path / "pages.jsonl").write_text("".join(json.dumps({"text": page}) + "\n" for page in pages))
+    found = tried(built, tmp_path / "pages.jsonl", "--set", "edit.recurring_lines={}", "--rows", "2")
+    assert found["documents"] == found["changed_cuts"]["documents"] == 2
+    assert found["after"]["edited"] == {"recurring_lines.footer.in_12": 2}

@@ -105,3 +105,12 @@ def test_nothing_built_yet(tmp_path: Path) -> None:
     assert asked(tmp_path, "As an AI language model, I cannot help with that.")["judged_now"]
     done = run("pipeline", "why", "0123456789abcdef", cwd=tmp_path)
     assert done.returncode == 2 and "nothing has been built yet" in done.stderr
+
+
+def test_a_rule_that_needs_all_documents_is_not_asked(tmp_path: Path) -> None:
+    """A text judged on the spot says in a line that what recurs is not known."""
+    (tmp_path / "filter.yaml").write_text("edit:\n  recurring_lines: {}\n")
+    text = "The sky above the harbour was of a dull and even grey."
+    assert asked(tmp_path, text, "--settings", "filter.yaml")["not_asked"] == ["recurring_lines"]
+    done = run("pipeline", "why", text, "--settings", "filter.yaml", cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.count("not asked: recurring_lines") == 1

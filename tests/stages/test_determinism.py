@@ -14,7 +14,7 @@ import pytest
 
 from .conftest import command, environment, run_module, tree
 
-KILLS = 20
+KILLS = 4
 
 
 def chain(folder: Path, messy: Path) -> dict[str, list[object]]:

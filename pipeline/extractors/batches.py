@@ -1,0 +1,85 @@
+"""Rows of a table in batches of text columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+BATCH_ROWS = 1000
+BATCH_CHARS = 1 << 20
+"""Rows read one by one are put together into batches of about this size."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a table: ``batch`` holds columns of text, ``numbers`` (int64[n]) the number of each row in its file."""
+
+    batch: pa.RecordBatch
+    numbers: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def dicts(self, limit: int | None = None) -> list[dict[str, str | None]]:
+        """Each row, or each of the first ``limit``, as a mapping."""
+        columns = [column[:limit].to_pylist() for column in self.batch.columns]
+        names = self.batch.schema.names
+        return [dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)]
+
+    def take(self, mask: np.ndarray) -> Rows:
+        """The rows where ``mask`` (bool[n]) is true."""
+        return self if mask.all() else Rows(self.batch.filter(pa.array(mask)), self.numbers[mask])
+
+
+class BatchBuilder:
+    """Rows that come one by one, put together into batches with these column names; cells that are one of ``nulls`` become null."""
+
+    def __init__(self, names: Sequence[str], nulls: Sequence[str] = ()) -> None:
+        self._schema = pa.schema([(name, pa.string()) for name in names])
+        self._nulls = pa.array(nulls, pa.string())
+        self._numbers: list[int] = []
+        self._cells: list[Sequence[str | None]] = []
+        self._num_chars = 0
+        self._is_empty = True
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to take a batch."""
+        return len(self._numbers) >= BATCH_ROWS or self._num_chars >= BATCH_CHARS
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether rows wait, or no batch was taken at all."""
+        return self._is_empty or bool(self._numbers)
+
+    def add(self, number: int, cells: Sequence[str | None]) -> None:
+        """One more row, at least as wide as the table."""
+        self._numbers.append(number)
+        self._cells.append(cells)
+        self._num_chars += sum(len(cell) for cell in cells if cell)
+
+    def take(self) -> Rows:
+        """The rows that wait."""
+        columns = list(zip(*self._cells, strict=False)) if self._cells else [()] * len(self._schema)
+        arrays = [self._with_nulls(pa.array(cells, pa.string())) for cells in columns[: len(self._schema)]]
+        made = Rows(pa.RecordBatch.from_arrays(arrays, schema=self._schema), np.array(self._numbers, np.int64))
+        self._numbers, self._cells, self._num_chars, self._is_empty = [], [], 0, False
+        return made
+
+    def with_batch(self, batch: pa.RecordBatch, number: int) -> Rows:
+        """The rows that wait, and then those of ``batch``, of which the first has this number."""
+        arrays = [self._with_nulls(column) for column in batch.columns]
+        numbers = np.arange(number, number + len(batch))
+        if self._numbers:
+            waiting = self.take()
+            arrays = [pa.concat_arrays(pair) for pair in zip(waiting.batch.columns, arrays, strict=True)]
+            numbers = np.concatenate([waiting.numbers, numbers])
+        self._is_empty = False
+        return Rows(pa.RecordBatch.from_arrays(arrays, schema=self._schema), numbers)
+
+    def _with_nulls(self, column: pa.StringArray) -> pa.StringArray:
+        return pc.if_else(pc.is_in(column, self._nulls), pa.scalar(None, pa.string()), column) if len(self._nulls) else column
