@@ -6,12 +6,10 @@ A task of which a worker died runs again in a process of its own (``pipeline.att
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -67,15 +65,20 @@ class InProcess(Workers):
 class Processes(Workers):
     """Processes of this machine; new ones are started when one has died."""
 
-    died = (BrokenProcessPool,)
     spreads_death = True
 
     def __init__(self, num_workers: int) -> None:
+        from concurrent.futures.process import BrokenProcessPool
+
+        self.died = (BrokenProcessPool,)
         self._num_workers = num_workers
         self.watchdog_seconds = watchdog_seconds()
         self._start()
 
     def _start(self) -> None:
+        import multiprocessing  # here, because one worker needs none of it
+        from concurrent.futures import ProcessPoolExecutor
+
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         context = multiprocessing.get_context(method)
         self._pool = ProcessPoolExecutor(self._num_workers, mp_context=context, initializer=start_worker, initargs=(os.getpid(),))
@@ -84,7 +87,7 @@ class Processes(Workers):
         """Call ``fn`` in a worker."""
         try:
             return self._pool.submit(fn, *args, **kwargs)
-        except BrokenProcessPool:
+        except self.died:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._start()
             return self._pool.submit(fn, *args, **kwargs)

@@ -43,13 +43,18 @@ def run(command: Sequence[str], folder: Path, env: Mapping[str, str] | None = No
     log, used = folder / "log.txt", (folder / "used.json").resolve()
     with log.open("wb") as output:
         launch = [sys.executable, "-S", "-c", _LAUNCHER, str(used), *command]
-        code = subprocess.run(launch, cwd=folder, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(env or {})}, check=False).returncode
+        code = subprocess.run(launch, cwd=folder, stdout=output, stderr=subprocess.STDOUT, env=_with_bytecode(env or {}), check=False).returncode
     wall = time.monotonic() - started
     if code:
         lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
         raise GristmillError(" ".join(command[:4]), f"failed ({lines[-1][:200]})", f"see {log}")
     cpu_seconds, peak = json.loads(used.read_text())
     return Cost(cpu_seconds, wall, peak * (1 if sys.platform == "darwin" else 1024) / 1e6)  # bytes there, kilobytes elsewhere
+
+
+def _with_bytecode(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment with ``env`` over it, in which Python keeps its compiled modules: an installed package is not compiled at each start."""
+    return {name: value for name, value in (os.environ | env).items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def module(name: str, *arguments: object) -> list[str]:

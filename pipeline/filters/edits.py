@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +15,7 @@ MAX_PER_STEP = 256
 """More replacements than this in one step on one text (a file of CRLF lines) are written down in so many longer stretches."""
 
 
-@dataclass(frozen=True)
-class Replacement:
+class Replacement(NamedTuple):
     """Characters ``start`` to ``end`` of a text become ``after``."""
 
     start: int
