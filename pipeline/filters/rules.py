@@ -19,6 +19,7 @@ import pyarrow as pa
 import re2
 
 from pipeline.errors import SettingsError, nearest
+from pipeline.filters import kept_rules
 from pipeline.filters.match_view import collapse, fold, fold_char
 from pipeline.filters.prefilter import Prefilter, Wanted, loosened
 from pipeline.settings import Raw, build, parse_yaml, read_settings
@@ -100,14 +101,14 @@ class Rule:
 
 def read_rule_file(path: Path) -> RuleFile:
     """The rule file at ``path`` as it is written; raises SettingsError with every problem found in it."""
-    return _read(path)[0]
+    return _parsed(read_settings(path), str(path))[0]
 
 
 def read_rules(paths: Sequence[Path]) -> tuple[Rule, ...]:
     """The rules of several files, in order; raises SettingsError when a file is wrong or two rules share an id."""
     rules: list[Rule] = []
     for path in paths:
-        known, more = {rule.id for rule in rules}, _read(path)[1]
+        known, more = {rule.id for rule in rules}, _rules_of(path, read_settings(path))
         rules += more
         if twice := sorted(rule.id for rule in more if rule.id in known):
             raise SettingsError([f"{path} rules.{name}: stands in another file too; give one a new id" for name in twice])
@@ -119,8 +120,20 @@ def for_documents(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
     return tuple(rule for rule in rules if rule.documents or rule.action == "answer")
 
 
-def _read(path: Path) -> tuple[RuleFile, list[Rule]]:
-    return _parsed(read_settings(path), str(path))
+def _from_plain(fields: Mapping[str, Any]) -> Rule:
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    return Rule(**values)
+
+
+@lru_cache(maxsize=64)
+def _rules_of(path: Path, text: str) -> list[Rule]:
+    """The rules of a file of this text: those kept from the last time, or made ready and kept."""
+    kept = kept_rules.load(path, text)
+    if kept is not None:
+        return [_from_plain(fields) for fields in kept]
+    rules = _parsed(text, str(path))[1]
+    kept_rules.store(path, text, [dict(vars(rule)) for rule in rules])
+    return rules
 
 
 @lru_cache(maxsize=64)
