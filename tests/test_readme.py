@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.documents import Document, Message, to_batch, turns
 from pipeline.extractors.sources import ExtractSettings
@@ -19,11 +22,9 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 
 
-def block(language: str) -> str:
-    """The first code block of a language."""
-    found = re.search(rf"```{language}\n(.*?)```", README, re.DOTALL)
-    assert found
-    return found[1]
+def block(language: str, number: int = 0) -> str:
+    """A code block of a language, the first by default."""
+    return str(re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)[number])
 
 
 def test_the_example_filter_works() -> None:
@@ -40,7 +41,18 @@ def test_the_example_filter_works() -> None:
 def test_the_example_sources_are_settings() -> None:
     """The sources of the README are read without a complaint."""
     settings = build(ExtractSettings, parse_yaml(block("yaml"), "README.md"))
-    assert list(settings.sources) == ["blog", "tickets", "forum"]
+    assert list(settings.sources) == ["blog", "tickets", "shop"]
+
+
+def test_the_example_board_becomes_conversations(tmp_path: Path) -> None:
+    """The ten lines of the README turn the dump they name into conversations."""
+    text = block("yaml", 1)
+    assert len(text.splitlines()) == 10
+    (tmp_path / "extract.yaml").write_text(text.replace("tests/", f"{CHECKOUT}/tests/"))
+    command = [sys.executable, "-m", "pipeline.stages.extract", "--settings", "extract.yaml", "--source", "board", "out", "--workers", "1"]
+    subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(CHECKOUT)}, check=True, capture_output=True)
+    rows = pq.read_table(next((tmp_path / "out").glob("*.parquet"))).to_pylist()
+    assert {message["role"] for row in rows for message in row["messages"]} == {"user", "assistant"}
 
 
 def test_help_lists_the_goals() -> None:
