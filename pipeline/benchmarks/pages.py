@@ -57,7 +57,7 @@ def measure(setup: Setup) -> Result:
         quality = [f"{sum(scores) / len(scores):.3f}", f"{sum(score < 0.5 for score in scores) / len(scores):.1%}"] if scores else ["-", "-"]
         rows.append([name, f"{len(pages) / spent:.1f}", f"{base / spent:.1f}" if base else "-", *quality])
     table = Table("Pages to text", ("", "pages per CPU s", "times trafilatura", "mean word F1", "pages under .5"), rows)
-    return Result("Main text of pages", about, ["python -m pipeline.benchmarks pages"], [table])
+    return Result("Main text of pages", about, ["python -m pipeline.benchmarks pages"], [table], from_corpus=False)
 
 
 def load() -> tuple[list[Page], str]:

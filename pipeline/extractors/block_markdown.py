@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from urllib.parse import urljoin
 
-from pipeline.extractors.blocks import TAG_NUMBER, Blocks, unescaped
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.compiled import compiled
+from pipeline.extractors.block_walk import KIND, MARKED, NODE, PARENT, TAG_NUMBER
+from pipeline.extractors.blocks import Blocks, unescaped
 
 _BOLD, _ITALIC, _CODE, _STRUCK = "**", "*", "`", "~~"
 _MARKS = {
@@ -17,8 +22,6 @@ _MARKS = {
     **dict.fromkeys(("del", "s", "strike"), _STRUCK),
     **dict.fromkeys(("code", "kbd", "samp", "tt"), _CODE),
 }
-_MARKING = frozenset((*_MARKS, "sup", "br", "math", "img"))
-"""What changes the text of a line; without any of these its words are all there is."""
 _HREF = re.compile(r'(?:^|\s)href="([^"]*+)"')
 _ALT_TEXT = re.compile(r'(?:^|\s)alttext="([^"]*+)"')
 _ALT = re.compile(r'(?:^|\s)alt="([^"]*+)"')
@@ -32,18 +35,40 @@ _MAX_OPEN_MARKS = 20
 """More open elements in one block lose their marks, not their text: each closing joins what stands inside it."""
 _MAX_CELL_CHARS = 400
 _MAX_QUOTES = 6
-_MAX_CLIMB = 150
 _MAX_PATH = 32
-"""Of the elements around a block so many are looked at, and so many lists and quotes among them kept: real pages nest 56 deep at most."""
+"""Of the lists and quotes around a block so many are kept: real pages nest 56 elements deep at most."""
 _MAX_LISTS = 10
 
 _LISTS = frozenset(TAG_NUMBER[tag] for tag in ("ul", "ol", "menu", "dir"))
 _CELLS = frozenset(TAG_NUMBER[tag] for tag in ("td", "th"))
 _HEADINGS = {TAG_NUMBER[f"h{level}"]: "#" * level + " " for level in range(1, 7)}
-_OL, _LI, _PRE, _QUOTE, _TABLE, _ROW, _HEAD_CELL, _TERM, _MEANING, _ITEMS = (
-    TAG_NUMBER[tag] for tag in ("ol", "li", "pre", "blockquote", "table", "tr", "th", "dt", "dd", "dl")
-)
-_KNOWN = frozenset((*_HEADINGS, *_LISTS, *_CELLS, _LI, _PRE, _QUOTE, _TABLE, _ROW, _MEANING))
+_OL, _LI, _PRE, _QUOTE, _TABLE, _ROW, _MEANING = (TAG_NUMBER[tag] for tag in ("ol", "li", "pre", "blockquote", "table", "tr", "dd"))
+
+_, _, _IN_CELL, _IN_ROW, _IN_TABLE, _IN_LIST = range(6)
+
+
+def _roles() -> NDArray[np.int64]:
+    """Which of the six each tag begins, -1 for none."""
+    roles = np.full(len(TAG_NUMBER), -1)
+    for role, tags in enumerate((_HEADINGS, (_PRE,), _CELLS, (_ROW,), (_TABLE,), (*_LISTS, _LI, _QUOTE, _MEANING))):
+        roles[list(tags)] = role
+    return roles
+
+
+_ROLES = _roles()
+
+
+@compiled
+def _places(elements: np.ndarray, roles: np.ndarray) -> np.ndarray:
+    """The innermost heading, code, cell, row, table and list, item or quote around each element, or 0; cell and row inside the table."""
+    out = np.zeros((len(elements), 6), np.int32)
+    for node in range(1, len(elements)):
+        above, role = elements[node, PARENT], roles[elements[node, KIND]]
+        for k in range(6):
+            out[node, k] = node if k == role else out[above, k]
+        if role == _IN_TABLE:
+            out[node, _IN_CELL] = out[node, _IN_ROW] = 0
+    return out
 
 
 @dataclass(slots=True)
@@ -62,8 +87,7 @@ class _Place:
 def markdown(blocks: Blocks, chosen: Sequence[int], links: bool = False, url: str = "") -> str:
     """The blocks of these numbers (ascending) as Markdown, ends stripped; ``links``: keep links, made absolute with ``url``."""
     writer = _Writer(blocks, links, url)
-    places = [writer.place(block) for block in chosen]
-    for (table, code, _), group in groupby(places, key=_whole):
+    for (table, code, _), group in groupby(writer.places(chosen), key=_whole):
         members = list(group)
         if table:
             writer.table(members)
@@ -88,46 +112,30 @@ class _Writer:
         self._links, self._url = links, url
         self._last: tuple[int, ...] = ()
         self._was_apart = False
-        self._marking = _MARKING | {"a"} if links else _MARKING
+        self._marked, self._marking = blocks.blocks[:, MARKED].tolist(), 3 if links else 1
         self._numbers: dict[int, int] = {}
-        self._paths: dict[int, _Place] = {}
+        self._around = _places(blocks.elements, _ROLES)
+        self._paths: dict[int, tuple[int, ...]] = {0: ()}
 
-    def place(self, block: int) -> _Place:
-        """Where a block stands."""
-        node = self._blocks.nodes[block]
-        known = self._paths.get(node)
+    def places(self, chosen: Sequence[int]) -> list[_Place]:
+        """Where blocks stand."""
+        around = self._around[self._blocks.blocks[np.array(chosen, np.int64), NODE]].tolist()
+        return [
+            _Place(block, self._path(listed), heading, code, cell, row, table if cell and row else 0)
+            for block, (heading, code, cell, row, table, listed) in zip(chosen, around, strict=True)
+        ]
+
+    def _path(self, listed: int) -> tuple[int, ...]:
+        """A list, item or quote and those around it, outermost first."""
+        known = self._paths.get(listed)
         if known is None:
-            known = self._paths[node] = self._of_node(node, block)
-        if known.block == block:
-            return known
-        return _Place(block, known.path, known.heading, known.code, known.cell, known.row, known.table)
-
-    def _of_node(self, node: int, block: int) -> _Place:
-        tags, parents = self._blocks.node_tags, self._blocks.node_parents
-        path: list[int] = []
-        heading = code = cell = row = table = 0
-        for _ in range(_MAX_CLIMB):
-            tag = tags[node]
-            if not node:
-                break
-            if tag not in _KNOWN:
-                pass
-            elif tag in _HEADINGS:
-                heading = heading or node
-            elif tag == _PRE:
-                code = code or node
-            elif tag in _CELLS and not table:
-                cell = cell or node
-            elif tag == _ROW and not table:
-                row = row or node
-            elif tag == _TABLE:
-                table = table or node
-            elif tag in _LISTS or tag in (_LI, _QUOTE, _MEANING):
+            path: list[int] = []
+            parents, node = self._blocks.node_parents, listed
+            while node and len(path) < _MAX_PATH:
                 path.append(node)
-            node = parents[node]
-        if not cell or not row:
-            table = 0
-        return _Place(block, tuple(reversed(path[:_MAX_PATH])), heading, code, cell, row, table)
+                node = int(self._around[parents[node], _IN_LIST])
+            known = self._paths[listed] = tuple(reversed(path))
+        return known
 
     def block(self, place: _Place) -> None:
         """A paragraph, heading or item."""
@@ -229,18 +237,17 @@ class _Writer:
 
     def _raw(self, block: int) -> str:
         """Text of code, blanks and all."""
-        names, texts = self._blocks.names, self._blocks.texts
-        span = range(self._blocks.starts[block], self._blocks.ends[block])
-        text = "".join(("\n" if names[at] == "br" else "") + texts[at] for at in span)
+        text = "".join(("\n" if name == "br" else "") + text for name, text in self._blocks.pieces(*self._blocks.span(block)))
         return unescaped(text).strip("\n").rstrip()
 
     def _language(self, place: _Place) -> str:
         """The language that the code's element, what stands in it, or what stands around it names."""
         blocks = self._blocks
-        inside = [blocks.attributes[at] for at in range(blocks.starts[place.block], min(blocks.ends[place.block], blocks.starts[place.block] + 3))]
+        start, end = blocks.span(place.block)
+        inside = [blocks.attributes(at) for at in range(start, min(end, start + 3))]
         around, node = [], place.code
         for _ in range(3):
-            around.append(blocks.attributes[blocks.node_tokens[node]])
+            around.append(blocks.node_attributes(node))
             node = blocks.node_parents[node]
         for attributes in (*inside, *around):
             for found in _LANGUAGE.finditer(attributes):
@@ -250,23 +257,20 @@ class _Writer:
 
     def inline(self, block: int, one_line: bool = False) -> str:
         """A block's text with emphasis, code, links and formulas marked, white space folded; a ``br`` parts lines."""
-        start, end = self._blocks.starts[block], self._blocks.ends[block]
         plain = self._blocks.plain[block]
-        marked = self._marking.intersection(self._blocks.names[start + 1 : end])
-        if end - start == 1 or not (marked or _ANCHOR_SIGNS.intersection((plain[0], plain[-1]))):
+        if not self._marked[block] & self._marking and plain[0] not in _ANCHOR_SIGNS and plain[-1] not in _ANCHOR_SIGNS:
             return plain
-        pieces = [piece for piece in self._marked(start, end) if piece]
+        pieces = [piece for piece in self._signed(*self._blocks.span(block)) if piece]
         text = "".join(pieces)
         lines = [" ".join(line.split()) for line in text.split("\x00")]
         return (" " if one_line else "\n").join(line for line in lines if line)
 
-    def _marked(self, start: int, end: int) -> list[str]:
-        names, attributes, texts = self._blocks.names, self._blocks.attributes, self._blocks.texts
+    def _signed(self, start: int, end: int) -> list[str]:
+        """The pieces of a text with the signs of Markdown, a NUL for each ``br``."""
         out: list[str] = []
         open_at: list[tuple[str, int, int]] = []  # element, where its text begins, its tag
         skip = ""
-        for at in range(start, end):
-            name = names[at]
+        for at, (name, text) in enumerate(self._blocks.pieces(start, end), start):
             if skip:
                 if name == f"/{skip}":
                     skip = ""
@@ -277,28 +281,28 @@ class _Writer:
                     open_at.append((name, len(out), at))
             elif name == "br" and at > start:
                 out.append("\x00")
-            elif name == "math" and (found := _ALT_TEXT.search(attributes[at])):
+            elif name == "math" and (found := _ALT_TEXT.search(self._blocks.attributes(at))):
                 out.append(f"${unescaped(found[1])}$")
                 skip = "math"
                 continue
-            elif name == "img" and _FORMULA.search(attributes[at]) and (found := _ALT.search(attributes[at])):
+            elif name == "img" and _FORMULA.search(self._blocks.attributes(at)) and (found := _ALT.search(self._blocks.attributes(at))):
                 out.append(f"${unescaped(found[1])}$")
             elif name[:1] == "/" and open_at and name[1:] == open_at[-1][0]:
                 opened, since, tag = open_at.pop()
                 inside = "".join(out[since:])
                 del out[since:]
-                out.append(self._wrapped(opened, inside, attributes[tag], "".join(out[-1:])))
-            out.append(unescaped(texts[at]) if "&" in texts[at] else texts[at])
+                out.append(self._wrapped(opened, inside, tag, "".join(out[-1:])))
+            out.append(unescaped(text) if "&" in text else text)
         return out
 
-    def _wrapped(self, name: str, inside: str, attributes: str, before: str) -> str:
+    def _wrapped(self, name: str, inside: str, tag: int, before: str) -> str:
         text = inside.strip()
         if not text:
             return inside
         if name == "a":
             if text in _ANCHOR_SIGNS:
                 return ""
-            target = self._target(attributes) if self._links else ""
+            target = self._target(self._blocks.attributes(tag)) if self._links else ""
             marked = f"[{text}]({target})" if target else text
         elif name == "sup":
             marked = f"^{text}" if _RAISED.fullmatch(text) and before[-1:].isalnum() else text

@@ -1,4 +1,4 @@
-"""The trained judge of blocks: word lists and boosted trees, evaluated with NumPy over all blocks of a page at once."""
+"""The trained judge of blocks: word lists and boosted trees."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.compiled import compiled
 from pipeline.extractors.block_features import Lexicon
+from pipeline.extractors.block_measures import COLUMNS
 
 Floats = NDArray[np.float64]
 
 MODEL = Path(__file__).with_name("block_model.npz")
 LEAVES = 16
 """Leaves of a tree at most: its open leaves are the bits of 16."""
-_ROWS = 512
 
 _LOWEST_BIT = np.zeros(1 << LEAVES, np.uint8)
 for _bit in reversed(range(LEAVES)):
@@ -27,32 +28,37 @@ for _bit in reversed(range(LEAVES)):
 
 @dataclass(frozen=True)
 class Trees:
-    """Boosted trees for ``columns`` of the features.
+    """Boosted trees over the features.
 
     ``feature, threshold, mask`` (splits x trees): a block goes right when its feature is above the threshold; then the leaves on the left are
     closed, which ``mask`` has as 0. ``value`` (trees x leaves): log-odds. The first leaf left open counts (QuickScorer, Lucchese et al. 2015).
     """
 
-    columns: tuple[str, ...]
     feature: NDArray[np.int64]
     threshold: NDArray[np.float32]
     mask: NDArray[np.uint16]
     value: NDArray[np.float32]
 
-    def odds(self, rows: NDArray[np.float32]) -> Floats:
-        """Log-odds of each row of ``rows`` (blocks x ``columns``, float32)."""
-        out = np.empty(len(rows))
-        offsets = (np.arange(self.value.shape[0]) * self.value.shape[1])[:, None]
-        closes, turned, values = np.invert(self.mask), np.ascontiguousarray(rows.T), self.value.ravel()
-        for start in range(0, len(rows), _ROWS):
-            piece = np.ascontiguousarray(turned[:, start : start + _ROWS])
-            closed = np.zeros((self.value.shape[0], piece.shape[1]), np.uint16)
-            for feature, threshold, leaves in zip(self.feature, self.threshold, closes, strict=True):
-                right = piece.take(feature, 0) > threshold[:, None]
-                closed |= np.multiply(right.view(np.uint8), leaves[:, None], dtype=np.uint16)
-            first_open = _LOWEST_BIT.take(np.invert(closed, out=closed))
-            out[start : start + _ROWS] = values.take(first_open + offsets).sum(axis=0, dtype=np.float64)
+    def odds(self, columns: NDArray[np.float32]) -> Floats:
+        """Log-odds of each block of ``columns`` (features x blocks, float32)."""
+        out = np.zeros(columns.shape[1])
+        _add_odds(columns, self.feature, self.threshold, self.mask, self.value, _LOWEST_BIT, out)
         return out
+
+
+@compiled
+def _add_odds(
+    columns: np.ndarray, feature: np.ndarray, threshold: np.ndarray, mask: np.ndarray, value: np.ndarray, lowest_bit: np.ndarray, out: np.ndarray
+) -> None:
+    is_open = np.empty(len(out), np.uint16)
+    for tree in range(len(value)):
+        is_open[:] = 0xFFFF
+        for split in range(len(feature)):
+            column, bound, left = columns[feature[split, tree]], threshold[split, tree], mask[split, tree]
+            for block in range(len(out)):  # several blocks in one step of the machine
+                is_open[block] &= left if column[block] > bound else np.uint16(0xFFFF)
+        for block in range(len(out)):
+            out[block] += value[tree, lowest_bit[is_open[block]]]
 
 
 @dataclass(frozen=True)
@@ -70,19 +76,20 @@ def load(path: Path = MODEL) -> Model:
         arrays = dict(stored)
     about = json.loads(bytes(arrays["about"]).decode())
     lexicon = Lexicon(**{name: _decoded(about[name], arrays[f"{name}_odds"]) for name in ("names", "words", "tags")})
-    trees = Trees(tuple(about["columns"]), arrays["feature"].astype(np.int64), arrays["threshold"], arrays["mask"], arrays["value"])
-    return Model(lexicon, trees)
+    columns = np.array([COLUMNS.index(name) for name in about["columns"]])
+    return Model(lexicon, Trees(columns[arrays["feature"]], arrays["threshold"], arrays["mask"], arrays["value"]))
 
 
 def save(model: Model, path: Path, note: str) -> None:
     """Write the model; ``note`` says what it was made from."""
-    about: dict[str, Any] = {"note": note, "columns": list(model.trees.columns)}
+    about: dict[str, Any] = {"note": note, "columns": COLUMNS}
     arrays: dict[str, Any] = {}
     for name in ("names", "words", "tags"):
         odds = getattr(model.lexicon, name)
         about[name] = " ".join(sorted(odds))
         arrays[f"{name}_odds"] = np.array([round(odds[word] * 20) for word in sorted(odds)], np.int8)
-    for part in ("feature", "threshold", "mask", "value"):
+    arrays["feature"] = model.trees.feature.astype(np.uint8)
+    for part in ("threshold", "mask", "value"):
         arrays[part] = getattr(model.trees, part)
     arrays["about"] = np.frombuffer(json.dumps(about, ensure_ascii=False).encode(), np.uint8)
     np.savez_compressed(path, **arrays)
@@ -90,4 +97,3 @@ def save(model: Model, path: Path, note: str) -> None:
 
 def _decoded(words: str, odds: NDArray[np.int8]) -> dict[str, float]:
     return dict(zip(words.split(), (odds / 20).tolist(), strict=True))
-

@@ -7,6 +7,7 @@ counts, never on seconds. This module imports no parser: settings can be read wi
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -83,7 +84,7 @@ class HtmlPages:
     """Reads HTML files."""
 
     settings: HtmlSettings = field(default_factory=HtmlSettings)
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def read(self, file: SourceFile) -> Iterator[Extracted]:
         """The one document of ``file``, or why there is none."""
@@ -109,11 +110,12 @@ def extract_page(data: bytes, name: str, settings: HtmlSettings, where: str = ""
     problem = _unreadable(data, settings)
     if problem:
         return Skipped(where, problem, raw=data[:RAW_CAP_BYTES])
-    markup = decoding.decode(data, charset or decoding.html_charset(data)).text
-    num_tags = markup.count("<")
+    markup = decoding.decode(data, charset or decoding.html_charset(data))
+    page = _in_utf8(markup, data)
+    num_tags = page.count(b"<")
     if num_tags > MAX_TAGS:
         return Skipped(where, f"has more than {MAX_TAGS:,} tags", raw=data[:RAW_CAP_BYTES])
-    text, meta = _read(markup, num_tags, name, settings)
+    text, meta = _read(markup.text, page, num_tags, name, settings)
     if not isinstance(text, str):
         return Document(where, messages=text, meta=meta)
     document = Document(where, text=decoding.strip_controls(text).strip(), meta=meta)
@@ -129,15 +131,21 @@ def _unreadable(data: bytes, settings: HtmlSettings) -> str | None:
     return f"{what}, not a page" if what else None
 
 
-def _read(markup: str, num_tags: int, name: str, settings: HtmlSettings) -> tuple[str | tuple[Message, ...], dict[str, Any]]:
-    """Text (or a conversation) and meta of a decoded page, by the first way that finds text."""
+def _in_utf8(markup: decoding.Decoded, data: bytes) -> bytes:
+    """The text in UTF-8: the page's own bytes where it was read from these."""
+    is_same = markup.encoding == "utf-8" and not markup.lossy and not data.startswith(BOM_UTF8)
+    return data if is_same else markup.text.encode("utf-8", "replace")
+
+
+def _read(markup: str, page: bytes, num_tags: int, name: str, settings: HtmlSettings) -> tuple[str | tuple[Message, ...], dict[str, Any]]:
+    """Text (or a conversation) and meta of a decoded page (as text and in UTF-8), by the first way that finds text."""
     from pipeline.extractors import blocks, html_scan
     from pipeline.extractors.html_metadata import read_head
 
     large = len(markup) > MAX_TREE_CHARS or num_tags > MAX_TREE_TAGS
-    if large or html_scan.has_monstrous_tag(markup) or (num_tags > FEW_TAGS and html_scan.deepest(markup) > FEW_TAGS):
+    if large or html_scan.has_monstrous_tag(markup, page) or (num_tags > FEW_TAGS and html_scan.deepest(markup) > FEW_TAGS):
         return html_scan.visible_text(decoding.strip_controls(markup)), {"extractor": "html scan"}
-    tree = blocks.parse(markup)
+    tree = blocks.parse(page)
     head = read_head(tree)
     meta: dict[str, Any] = dict(head.meta)
     for rules in settings.sites:

@@ -32,11 +32,11 @@ FEW_SEPARATORS = 45_000
 """Pages with fewer signs that can part attributes are not looked at: lexbor takes 4 s for so many on one element (measured)."""
 
 
-def has_monstrous_tag(markup: str) -> bool:
-    """Whether one tag holds so many attributes that a tree parser, quadratic in them, must not see it."""
-    if len(markup) < 2 * FEW_SEPARATORS:
-        return False
-    if sum(map(markup.count, " =/\n\t\r\f")) < FEW_SEPARATORS:
+def has_monstrous_tag(markup: str, page: bytes) -> bool:
+    """Whether one tag holds so many attributes that a tree parser, quadratic in them, must not see it; ``page``: the same in UTF-8."""
+    from pipeline.extractors.block_walk import separators
+
+    if len(page) < 2 * FEW_SEPARATORS or separators(page) < FEW_SEPARATORS:
         return False
     for tag in _ANY_TAG.finditer(markup):
         if tag.end() - tag.start() > _LONG_TAG_CHARS:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 from pipeline.extractors import block_model
 from pipeline.extractors.block_features import features
 from pipeline.extractors.block_markdown import data_tables, markdown
-from pipeline.extractors.blocks import TAG_NUMBER, Blocks, read_blocks, remove_unseen
+from pipeline.extractors.block_walk import BLANKS, TAG_NUMBER, WIDE
+from pipeline.extractors.blocks import Blocks, read_blocks, remove_unseen
 from pipeline.extractors.html_metadata import Head
 
 Floats = NDArray[np.float64]
@@ -23,9 +23,6 @@ REPEATED_MIN_CHARS = 16
 """A text that stands on the page again, elsewhere, is taken once (worth .006 of F1); not so in code and tables, or when it is short."""
 _KEPT_AGAIN = frozenset(TAG_NUMBER[tag] for tag in ("pre", "td", "th"))
 _TABLE_CELLS = 4
-_WIDE = re.compile("[\u2e80-\u9fff\uac00-\ud7af]")
-_WIDE_BYTES = 1.3
-"""Text with fewer bytes a character in UTF-8 has few wide characters, if any."""
 
 
 def main_text(tree: Any, head: Head, links: bool = False) -> str:
@@ -40,21 +37,13 @@ def choose(blocks: Blocks, head: Head) -> list[int]:
     if not blocks.plain:
         return []
     model = block_model.load()
-    columns = features(blocks, model.lexicon, head)
-    odds = model.trees.odds(columns.matrix(len(blocks.plain), model.trees.columns))
+    odds = model.trees.odds(features(blocks, model.lexicon, head))
     return select(blocks, (1 + np.exp(-odds)) ** -CAUTION, num_words(blocks))
 
 
 def num_words(blocks: Blocks) -> Floats:
     """Words of each block: pieces between blanks, and the characters of scripts that write none."""
-    return np.array([text.count(" ") + 1 if text.isascii() else _words(text) for text in blocks.plain], float)
-
-
-def _words(text: str) -> int:
-    blanks = text.count(" ") + 1
-    if len(text.encode("utf-8", "replace")) < _WIDE_BYTES * len(text):
-        return blanks
-    return blanks + len(_WIDE.findall(text))
+    return (blocks.blocks[:, BLANKS] + blocks.blocks[:, WIDE] + 1).astype(float)
 
 
 def select(blocks: Blocks, probability: Floats, words: Floats) -> list[int]:

@@ -28,9 +28,10 @@ from numpy.typing import NDArray
 
 from pipeline import decoding
 from pipeline.extractors import main_content
-from pipeline.extractors.block_features import Lexicon, features, name_words, parted, text_words
+from pipeline.extractors.block_features import Lexicon, features, name_words, text_words
 from pipeline.extractors.block_model import LEAVES, Model, Trees, save
-from pipeline.extractors.blocks import TAGS, Blocks, parse, read_blocks, remove_unseen
+from pipeline.extractors.block_walk import TAGS
+from pipeline.extractors.blocks import Blocks, parse, read_blocks, remove_unseen
 from pipeline.extractors.html_metadata import Head, read_head
 
 SEED = 1
@@ -149,9 +150,9 @@ def _count_names(page: Page) -> Counts:
     blocks, counts = page.blocks, _counts()
     roots = np.sqrt(page.words)
     all_sums, main_sums = (np.concatenate([[0.0], np.cumsum(part)]) for part in (roots, roots * (page.share >= 0.5)))
-    found = parted(name_words([blocks.attributes[token] for token in blocks.node_tokens]))
-    for named, first, last in zip(found[1:], blocks.node_first[1:], blocks.node_last[1:], strict=True):
-        for word in set(named):
+    for node in range(1, len(blocks.node_tags)):
+        first, last = blocks.node_first[node], blocks.node_last[node]
+        for word in set(name_words(blocks.node_attributes(node))):
             counts[word][0] += main_sums[last] - main_sums[first]
             counts[word][1] += all_sums[last] - all_sums[first]
     return counts
@@ -159,8 +160,8 @@ def _count_names(page: Page) -> Counts:
 
 def _count_words(page: Page) -> Counts:
     counts = _counts()
-    for spoken, share in zip(parted(text_words(page.blocks.plain)), page.share, strict=True):
-        for word in set(spoken):
+    for text, share in zip(page.blocks.plain, page.share, strict=True):
+        for word in set(text_words(text)):
             counts[word][0] += share >= 0.5
             counts[word][1] += 1
     return counts
@@ -198,16 +199,13 @@ def _odds(counted: Sequence[tuple[str, Counts]]) -> dict[str, float]:
     }
 
 
-def add_rows(pages: Sequence[Page]) -> list[str]:
-    """Compute the features of all pages, each with word lists from the other folds; gives the columns' names."""
-    columns: list[str] = []
+def add_rows(pages: Sequence[Page]) -> None:
+    """Compute the features of all pages, each with word lists from the other folds."""
     for fold in sorted({page.fold for page in pages}):
         known = lexicon([page for page in pages if page.fold != fold])
         for page in pages:
             if page.fold == fold:
-                found = features(page.blocks, known, page.head)
-                page.rows, columns = found.matrix(len(page.blocks.plain)), found.names
-    return columns
+                page.rows = features(page.blocks, known, page.head).T
 
 
 def fit(pages: Sequence[Page]) -> Any:
@@ -227,8 +225,8 @@ def fit(pages: Sequence[Page]) -> Any:
     return lightgbm.train(PARAMETERS, data, NUM_TREES)
 
 
-def to_trees(booster: Any, columns: Sequence[str]) -> Trees:
-    """The booster's trees in the form that ``Trees.odds`` evaluates; only columns in use stay."""
+def to_trees(booster: Any) -> Trees:
+    """The booster's trees in the form that ``Trees.odds`` evaluates."""
     dumped = [tree["tree_structure"] for tree in booster.dump_model()["tree_info"]]
     splits: list[list[tuple[int, float, int]]] = []
     values = np.zeros((len(dumped), LEAVES), np.float32)
@@ -238,15 +236,13 @@ def to_trees(booster: Any, columns: Sequence[str]) -> Trees:
         _walk(root, leaves, found)
         values[number, : len(leaves)] = leaves
         splits.append(found)
-    used = sorted({feature for tree in splits for feature, _, _ in tree})
-    place = {feature: at for at, feature in enumerate(used)}
     depth = max(map(len, splits))
     shape = (depth, len(splits))
-    feature, threshold, mask = np.zeros(shape, np.uint8), np.full(shape, np.inf, np.float32), np.full(shape, 0xFFFF, np.uint16)
+    feature, threshold, mask = np.zeros(shape, np.int64), np.full(shape, np.inf, np.float32), np.full(shape, 0xFFFF, np.uint16)
     for number, tree in enumerate(splits):
         for at, (column, bound, closed) in enumerate(tree):
-            feature[at, number], threshold[at, number], mask[at, number] = place[column], bound, closed
-    return Trees(tuple(columns[at] for at in used), feature.astype(np.int64), threshold, mask, values)
+            feature[at, number], threshold[at, number], mask[at, number] = column, bound, closed
+    return Trees(feature, threshold, mask, values)
 
 
 def _walk(node: Any, leaves: list[float], splits: list[tuple[int, float, int]]) -> None:
@@ -288,13 +284,13 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--folds", action="store_true", help="print cross-validated scores first")
     arguments = parser.parse_args(given)
     pages = [page for folder in arguments.folders for page in read_pages(folder)]
-    columns = add_rows(pages)
+    add_rows(pages)
     if arguments.folds:
         for name, value in cross_validate(pages).items():
             print(f"{name:<16}{value:.4f}")
     booster = fit(pages)
     datasets = ", ".join(f"{count} {name}" for name, count in sorted(Counter(page.dataset for page in pages).items()))
-    save(Model(lexicon(pages), to_trees(booster, columns)), arguments.output, f"pages: {datasets}; seed {SEED}")
+    save(Model(lexicon(pages), to_trees(booster)), arguments.output, f"pages: {datasets}; seed {SEED}")
     return 0
 
 

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from pipeline.documents import Document
 from pipeline.errors import MissingPackageError
 from pipeline.extractors import block_model, html_scan, main_content
-from pipeline.extractors.block_features import Lexicon, features, name_words, parted, text_words
+from pipeline.extractors.block_features import Lexicon, features, name_words, text_words
 from pipeline.extractors.block_markdown import markdown
+from pipeline.extractors.block_measures import COLUMNS
 from pipeline.extractors.block_model import LEAVES, Model, Trees
-from pipeline.extractors.blocks import TAGS, Blocks, parse, read_blocks, remove_unseen
+from pipeline.extractors.block_walk import TAGS
+from pipeline.extractors.blocks import Blocks, parse, read_blocks, remove_unseen
 from pipeline.extractors.html import HtmlSettings, SiteRules, extract_page
 from pipeline.extractors.html_metadata import Head, read_head
 
@@ -52,7 +54,9 @@ def test_a_page_of_documentation_keeps_its_structure() -> None:
 
 def test_blocks_know_where_they_stand() -> None:
     """Text is parted by block elements and double breaks, not by emphasis; links are counted; elements know their blocks."""
-    blocks = blocks_of("<div class=a><p>one <b>bold</b> &amp; <a href=x>two</a></p>three<br><br>four<br>five</div><table><tr><td>six</td></tr></table>")
+    blocks = blocks_of(
+        "<div class=a><p>one <b>bold</b> &amp; <a href=x>two</a></p>three<br><br>four<br>five</div><table><tr><td>six</td></tr></table>"
+    )
     assert blocks.plain == ["one bold & two", "three", "four five", "six"]
     assert blocks.linked == [3, 0, 0, 0]
     assert [TAGS[blocks.node_tags[node]] for node in blocks.nodes] == ["p", "div", "div", "td"]
@@ -141,19 +145,18 @@ def test_trees_find_the_leaf_that_a_walk_finds() -> None:
         def dump_model(self) -> dict[str, object]:
             return {"tree_info": [{"tree_structure": root} for root in roots]}
 
-    trees = to_trees(Booster(), [f"x{n}" for n in range(5)])
+    trees = to_trees(Booster())
     rows = np.random.default_rng(0).uniform(-1, 1, (1300, 5)).astype(np.float32)
-    chosen = rows[:, [int(name[1:]) for name in trees.columns]]
-    assert trees.odds(chosen) == pytest.approx([sum(walk(root, row) for root in roots) for row in rows], abs=1e-5)
+    assert trees.odds(np.ascontiguousarray(rows.T)) == pytest.approx([sum(walk(root, row) for root in roots) for row in rows], abs=1e-5)
 
 
 def test_a_model_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     """Saving rounds odds of words to a twentieth and keeps all else."""
-    trees = Trees(("chars",), np.zeros((1, 1), np.int64), np.ones((1, 1), np.float32), np.full((1, 1), 0xFFFE, np.uint16), np.ones((1, 2), np.float32))
+    trees = Trees(np.full((1, 1), 7), np.ones((1, 1), np.float32), np.full((1, 1), 0xFFFE, np.uint16), np.ones((1, 2), np.float32))
     block_model.save(Model(Lexicon({"nav": -2.51}, {"häme": 0.7}, {"p": 1}), trees), tmp_path / "m.npz", "a note")
     loaded = block_model.load(tmp_path / "m.npz")
     assert loaded.lexicon == Lexicon({"nav": -2.5}, {"häme": 0.7}, {"p": 1})
-    assert loaded.trees.columns == ("chars",)
+    assert loaded.trees.feature.tolist() == [[7]]
     assert loaded.trees.mask.dtype == np.uint16
 
 
@@ -161,16 +164,15 @@ def test_the_model_asks_for_features_that_there_are() -> None:
     """Every column of the model that comes along is computed."""
     blocks = blocks_of(f"<p>{STORY}</p>")
     found = features(blocks, Lexicon(), Head())
-    assert set(block_model.load().trees.columns) <= set(found.names)
-    assert len(set(found.names)) == len(found.names)
-    assert np.isfinite(found.matrix(1)).all()
+    assert block_model.load().trees.feature.max() < len(found) == len(COLUMNS) == len(set(COLUMNS))
+    assert np.isfinite(found).all()
 
 
 def test_names_are_words() -> None:
     """Class, id, role and itemprop part at signs and at capitals."""
     elements = [' class="post-content mainBody" id="x1" data-class="no"', "", ' role="main_nav"']
-    assert parted(name_words(elements)) == [["post", "content", "main", "body", "x"], [], ["main", "nav"]]
-    assert parted(text_words(["A b_c!", "", "x" * 900, "D\u0130"])) == [["a", "b", "c"], [], [], ["di\u0307"[:2]]]
+    assert [name_words(element) for element in elements] == [["post", "content", "main", "body", "x"], [], ["main", "nav"]]
+    assert [text_words(text) for text in ("A b_c!", "", "x" * 900, "\u0394\u03a3")] == [["a", "b", "c"], [], [], ["\u03b4\u03c3"]]
 
 
 def test_what_the_page_says_of_itself() -> None:
@@ -183,7 +185,33 @@ def test_what_the_page_says_of_itself() -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
-        st.sampled_from(["<p>", "</p>", "<div>", "<table>", "<tr>", "<td>", "</td>", "<ul>", "<li>", "</ul>", "<pre>", "</pre>", "<a>", "</a>", "<b>", "</b>", "<br>", "<x-y>", "<template>", "<plaintext>", "<!--", "-->", "<math>"])
+        st.sampled_from(
+            [
+                "<p>",
+                "</p>",
+                "<div>",
+                "<table>",
+                "<tr>",
+                "<td>",
+                "</td>",
+                "<ul>",
+                "<li>",
+                "</ul>",
+                "<pre>",
+                "</pre>",
+                "<a>",
+                "</a>",
+                "<b>",
+                "</b>",
+                "<br>",
+                "<x-y>",
+                "<template>",
+                "<plaintext>",
+                "<!--",
+                "-->",
+                "<math>",
+            ]
+        )
         | st.text(st.characters(codec="utf-8"), max_size=12)
         | st.just(STORY),
         max_size=40,
