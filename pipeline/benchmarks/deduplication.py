@@ -13,7 +13,7 @@ from pipeline.benchmarks.table import Result, Setup, Table
 from pipeline.benchmarks.variation import grown
 from pipeline.errors import GristmillError
 
-LARGE_MB = 205.0
+LARGE_MB = 1230.0
 FILES = 4
 DATATROVE = ("datatrove[io,processing]", "spacy")
 RENSA = ("rensa", "polars", "numpy")
@@ -40,7 +40,7 @@ def measure(setup: Setup) -> Result:
         "gristmill verifies every pair by its exact Jaccard similarity; datatrove and rensa remove what shares a band.",
         f"The larger text is the corpus and copies of it with other words, {LARGE_MB:.0f} MB; both lie in {FILES} files.",
         "datatrove is slow: it runs once, on the smaller text.",
-        "With two workers CPU seconds of their processes are not all counted: compare wall seconds.",
+        "With two workers CPU seconds of their processes are not all counted: compare wall seconds (the least of the runs).",
     ]
     for name, corpus in corpora.items():
         folder = setup.folder / f"corpus{len(name)}"
@@ -70,7 +70,8 @@ def _write(corpus: Corpus, folder: Path) -> None:
 
 def _stage(folder: Path, workers: int, runs: int) -> Cost:
     how = ("--settings", "near.yaml", "--workers", workers, "--quiet")
-    return least([run(module("pipeline.stages.filter", "raw", f"clean-{workers}-{n}", *how), folder, own_package()) for n in range(runs)])
+    costs = [run(module("pipeline.stages.filter", "raw", f"clean-{workers}-{n}", *how), folder, own_package()) for n in range(runs)]
+    return least(costs) if workers == 1 else min(costs, key=lambda cost: cost.wall_seconds)
 
 
 def _peers(setup: Setup, folder: Path, name: str, corpus: Corpus, timed: dict[str, Timed], about: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline import documents, text
+from pipeline.dedup.native import loop
 
 Compare = Literal["whole", "prompts", "answers"]
 """What of a conversation is compared: every turn but the system's, the user's turns, or the assistant's.
@@ -79,23 +81,28 @@ def piece_words(compared: Pieces, compiled: bool) -> tuple[text.Ragged, text.Row
 
 def _compiled_hashes(texts: pa.LargeStringArray) -> text.Ragged:
     """What ``text.word_hashes`` gives."""
-    from pipeline.dedup.kernels import hash_words
-
+    hash_words, is_word = loop("hash_words"), text.word_characters().view(np.uint8)
     hashed, lengths = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
     for piece in text.chunks(texts):
         data, offsets = text.folded_words(piece, _fold_bytes)
-        padded, inside = _padded(data), np.zeros(len(data) + 8, np.uint8)
-        most = len(padded) // 2
-        values, starts, counts = np.empty(most, np.uint64), np.empty(most, np.int64), np.empty(len(piece), np.int64)
-        about = (text.word_characters(), text.LONG_WORD_BYTES, inside, text.eights(inside))
-        size = hash_words(padded, text.eights(padded), offsets, *about, values, starts, counts)
-        long = np.flatnonzero(starts[:size] >= 0)
-        if len(long):
-            first, end = text.word_spans(padded, offsets)
-            values[long] = text.span_hashes(padded, first[long], (end - first)[long])
-        hashed.append(values[:size].copy())
+        padded, size = _padded(data), len(data)
+        inside, edges = np.empty(size + 64, np.uint8), np.empty(size + len(piece), np.int64)
+        values, counts = np.empty(len(edges) // 2, np.uint64), np.empty(len(piece), np.int64)
+        num_long = hash_words(padded, size, offsets, len(piece), is_word, _seeds(), text.LONG_WORD_BYTES, inside, edges, values, counts)
+        values = values[: counts.sum()].copy()
+        if num_long:
+            starts, ends = edges[: 2 * len(values)].reshape(-1, 2).T
+            long = np.flatnonzero(ends - starts > text.LONG_WORD_BYTES)
+            values[long] = text.span_hashes(padded, starts[long], (ends - starts)[long])
+        hashed.append(values)
         lengths.append(counts)
     return text.Ragged(np.concatenate(hashed), text.offsets_of(np.concatenate(lengths)))
+
+
+@cache
+def _seeds() -> text.Hashes:
+    """What the hash of a word of each length begins with."""
+    return text.mix(np.arange(text.LONG_WORD_BYTES + 1, dtype=np.uint64))
 
 
 def _padded(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -105,13 +112,12 @@ def _padded(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _fold_bytes(data: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], text.Rows]:
     """A ``text.FoldBytes``."""
-    from pipeline.dedup.kernels import fold_bytes
-
     padded, size = _padded(data), len(data)
-    lower, hard, unknown = np.empty_like(padded), np.empty(size, np.int64), np.empty(size, np.int64)
+    lower, hard, unknown, counts = np.empty_like(padded), np.empty(size, np.int64), np.empty(size, np.int64), np.empty(2, np.int64)
+    kinds, others = text.fold_tables()
     while True:
-        tables = text.fold_tables()
-        num_hard, num_unknown = fold_bytes(padded, text.eights(padded), size, *tables, lower, text.eights(lower), hard, unknown)
+        loop("fold_bytes")(padded, size, kinds, others.reshape(-1), lower, hard, unknown, counts)
+        num_hard, num_unknown = counts.tolist()
         if not num_unknown:
             return lower[:size], hard[:num_hard]
         text.learn(unknown[:num_unknown])
@@ -121,8 +127,7 @@ def visible_chars(texts: pa.LargeStringArray, compiled: bool) -> text.Rows:
     """``text.visible_chars``."""
     if not compiled:
         return text.visible_chars(texts)
-    from pipeline.dedup.kernels import count_visible
-
     counts = np.empty(len(texts), np.int64)
-    count_visible(*text.utf8(texts), counts)
+    data, offsets = text.utf8(texts)
+    loop("count_visible")(data, offsets, len(texts), counts)
     return counts

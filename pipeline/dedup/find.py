@@ -35,7 +35,7 @@ from pipeline.units import beat
 BUCKET_ENTRIES = 1 << 19
 """A task of `twins` or `pairs` holds about so many digests or band hashes, some 100 bytes each at worst."""
 
-PART_ROWS = 1 << 16
+PART_ROWS = 1 << 13
 MAX_PARTS = 256
 """Pairs are divided by their first document: so many documents a part, as long as there are at most so many parts."""
 

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dedup.compared import Compare
+from pipeline.dedup.native import loop
 from pipeline.settings import at_least, between
-from pipeline.text import Ragged, mix, ngram_hashes
+from pipeline.text import Hashes, Ragged, mix, ngram_hashes
 
 NUM_BANDS = 32
 MAX_MISS = 1e-3
@@ -26,6 +27,7 @@ MAX_MISS = 1e-3
 MAX_BAND = 0xFFFFFFFE
 """The largest hash of a band; one more marks a document without words."""
 WORDLESS = MAX_BAND + 1
+HALF = np.uint64(32)
 
 SKETCH_VALUES = 1 << 16
 """About so many n-grams are sketched at a time: their 32-bit hashes stay in the processor's second-level cache."""
@@ -77,39 +79,43 @@ def sketch(words: Ragged, near: Near, compiled: bool = False) -> NDArray[np.uint
 
     MinHash after Broder (1997), banding as in Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, chapter 3.
     """
-    rows = rows_per_band(near)
     bands = np.full((len(words), NUM_BANDS), WORDLESS, np.uint32)
+    rows = rows_per_band(near)
+    numbers = (mix(np.arange(2 * rows * NUM_BANDS, dtype=np.uint64) + np.uint64(near.seed % 2**32 << 32)) >> HALF).astype(np.uint32)
+    factors, terms = numbers[::2] | np.uint32(1), numbers[1::2].copy()
+    if compiled:
+        n = near.short_ngram
+        places, grams = _places(max(n + 1, rows)), np.empty(words.lengths.max(initial=0), np.uint32)
+        loop("sketch")(words.values, words.offsets, len(words), n, places, factors, terms, NUM_BANDS, rows, grams, bands.reshape(-1))
+        return bands
     full = np.flatnonzero(words.lengths)
     starts = words.offsets[full]
     stops = np.unique(np.searchsorted(starts, np.append(np.arange(0, len(words.values), SKETCH_VALUES), len(words.values))))
     for first, last in pairwise(stops.tolist()):
-        minima = _minima(words.take(full[first:last]), rows * NUM_BANDS, near, compiled)
+        minima = _minima(words.take(full[first:last]), factors, terms, near)
         bands[full[first:last]] = _band_hashes(minima.reshape(last - first, NUM_BANDS, rows))
     return bands
 
 
-def _minima(words: Ragged, num_hashes: int, near: Near, compiled: bool) -> NDArray[np.uint32]:
-    grams = ngram_hashes(words, near.short_ngram)
-    values = (grams.values >> np.uint64(32)).astype(np.uint32)
-    numbers = (mix(np.arange(2 * num_hashes, dtype=np.uint64) + np.uint64(near.seed % 2**32 << 32)) >> np.uint64(32)).astype(np.uint32)
-    factors, terms = numbers[::2] | np.uint32(1), numbers[1::2].copy()
-    minima = np.empty((len(words), num_hashes), np.uint32)
-    if compiled:
-        from pipeline.dedup import kernels
+def _places(count: int) -> Hashes:
+    """An odd factor for each place in an n-gram or a band."""
+    return mix(np.arange(count, dtype=np.uint64)) | np.uint64(1)
 
-        kernels.minima(values, grams.offsets, factors, terms, minima)
-        return minima
-    hashed = np.empty_like(values)
-    for k in range(num_hashes):
-        np.multiply(values, factors[k], out=hashed)
-        hashed += terms[k]
+
+def _minima(words: Ragged, factors: NDArray[np.uint32], terms: NDArray[np.uint32], near: Near) -> NDArray[np.uint32]:
+    """uint32[documents, hashes]: the least of ``gram * factor + term`` over each document's n-grams, modulo 2^32."""
+    grams = ngram_hashes(words, near.short_ngram)
+    values = (grams.values >> HALF).astype(np.uint32)
+    minima, hashed = np.empty((len(words), len(factors)), np.uint32), np.empty_like(values)
+    for k, (factor, term) in enumerate(zip(factors, terms, strict=True)):
+        np.multiply(values, factor, out=hashed)
+        hashed += term
         minima[:, k] = np.minimum.reduceat(hashed, grams.offsets[:-1])
     return minima
 
 
 def _band_hashes(minima: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """uint32[documents, bands] of uint32[documents, bands, rows]."""
-    factors = mix(np.arange(minima.shape[2], dtype=np.uint64)) | np.uint64(1)
-    hashes = mix((mix(minima.astype(np.uint64)) * factors).sum(axis=2, dtype=np.uint64)) >> np.uint64(32)
+    hashes = mix((mix(minima.astype(np.uint64)) * _places(minima.shape[2])).sum(axis=2, dtype=np.uint64)) >> HALF
     bands: NDArray[np.uint32] = np.minimum(hashes, np.uint64(MAX_BAND)).astype(np.uint32)
     return bands

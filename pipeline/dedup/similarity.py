@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.dedup.native import loop
 from pipeline.dedup.near import Near
 from pipeline.dedup.pairs import HIGH_BITS, LOW
 from pipeline.text import Hashes, Ragged, Rows, distinct, ngram_hashes
@@ -124,8 +125,6 @@ def _common(sets: Ragged, one: Rows, other: Rows) -> Rows:
 
 
 def _common_compiled(sets: Ragged, one: Rows, other: Rows) -> Rows:
-    from pipeline.dedup.kernels import overlaps
-
     common = np.empty(len(one), np.int64)
-    overlaps(sets.values.astype(np.uint32), sets.offsets, one, other, common)
+    loop("overlaps")(sets.values.astype(np.uint32), sets.offsets, one, other, len(one), common)
     return common

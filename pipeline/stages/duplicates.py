@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +21,7 @@ import pyarrow.compute as pc
 
 from pipeline.commits import Build, ShardWriter, writing
 from pipeline.datasets import Dataset, read_batches
+from pipeline.dedup import native
 from pipeline.dedup.clusters import Verdicts
 from pipeline.dedup.collection import Collection, Stored, stored_parquet
 from pipeline.dedup.find import Source, find
@@ -43,7 +43,7 @@ GROUPS = "__work/groups.arrow"
 BATCH_ROWS = 1 << 16
 
 COMPILED_BYTES = 20_000_000
-"""From so many bytes of Parquet a worker on, about 60 MB of text, compiled loops win back the second it may take to make them."""
+"""From so many bytes of Parquet a worker on, about 60 MB of text, loops are worth the seconds that compiling them takes, once."""
 
 GONE = pa.schema(
     [
@@ -62,7 +62,7 @@ LEADERS = pa.schema([pa.field("row", pa.int64(), nullable=False), pa.field("grou
 
 def for_size(rules: Rules, num_bytes: int) -> Rules:
     """The rules for a dataset of so many bytes of Parquet a worker."""
-    compiled = num_bytes >= COMPILED_BYTES and find_spec("numba") is not None
+    compiled = native.is_kept() or (num_bytes >= COMPILED_BYTES and native.is_there())
     return replace(rules, dedup=replace(rules.dedup, compiled=compiled))
 
 

@@ -55,3 +55,10 @@ def test_the_characters_that_join_the_one_before_are_all_known() -> None:
     """What the folding looks up in a few ranges of Unicode is what all of it holds."""
     made = [unicodedata.decomposition(chr(point)).split() for point in range(0x110000)]
     assert text._joining() == {chr(int(parts[1], 16)) for parts in made if len(parts) == 2 and parts[0][0] != "<"}
+
+
+def test_as_many_words_as_characters_have_room() -> None:
+    """Each text of one letter is a word: more words than every other byte could begin."""
+    plain, _ = piece_words(pieces_of(["a"] * 5000), compiled=False)
+    compiled, _ = piece_words(pieces_of(["a"] * 5000), compiled=True)
+    assert np.array_equal(plain.values, compiled.values) and np.array_equal(plain.offsets, compiled.offsets)

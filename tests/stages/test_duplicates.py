@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.dedup import native
 from pipeline.stages import filter as stage
+from pipeline.stages.duplicates import COMPILED_BYTES, for_size
 
 SETTINGS = "dedup:\n  exact: {fold: words}\n  near: {threshold: 0.8}\n"
 
@@ -126,3 +128,13 @@ def test_against_removes_what_is_elsewhere_in_any_order(raw: Path) -> None:
     assert sum(row["duplicate_of"] in theirs for row in removed) == len(removed) - 1 > 3
     assert json.loads((outputs[0] / "__manifest.json").read_text())["against"]
     assert not list(raw.parent.glob(".*against*"))
+
+
+def test_loops_are_compiled_for_much_text_or_where_they_lie_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling is for large inputs; what was compiled before is used for small ones too."""
+    (tmp_path / "filter.yaml").write_text(SETTINGS)
+    rules = stage.read_settings(tmp_path / "filter.yaml")
+    monkeypatch.setattr(native, "is_there", lambda: True)
+    for kept, num_bytes, compiled in ((False, 1000, False), (False, COMPILED_BYTES, True), (True, 1000, True)):
+        monkeypatch.setattr(native, "is_kept", lambda kept=kept: kept)
+        assert for_size(rules, num_bytes).dedup.compiled == compiled
