@@ -30,9 +30,49 @@ class Rows:
         names = self.batch.schema.names
         return [dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)]
 
+    def part(self, start: int, num_rows: int) -> Rows:
+        """The rows from ``start`` on, at most so many; of a larger batch nothing else stays in memory with them."""
+        numbers = self.numbers[start : start + num_rows]
+        if len(numbers) == len(self):
+            return self
+        return Rows(self.batch.take(pa.array(np.arange(start, start + len(numbers)))), numbers)
+
     def take(self, mask: np.ndarray) -> Rows:
         """The rows where ``mask`` (bool[n]) is true."""
         return self if mask.all() else Rows(self.batch.filter(pa.array(mask)), self.numbers[mask])
+
+
+@dataclass(frozen=True)
+class TableBatch:
+    """Some rows of a table. ``batch``: nullable string columns, in the order of CREATE TABLE, the same in every batch of the table.
+
+    ``key``: the columns of its primary key.
+    """
+
+    name: str
+    batch: pa.RecordBatch
+    key: tuple[str, ...] = ()
+
+
+RELEASE_BYTES = 16 * 2**20
+
+
+class Release:
+    """Keeps the memory of this process low: Arrow takes it from the system, and what lies free is given back now and then.
+
+    Arrow's own allocator keeps about as much as is used, and the system's is left with holes.
+    """
+
+    def __init__(self) -> None:
+        pa.set_memory_pool(pa.system_memory_pool())
+        self._num_bytes = 0
+
+    def after(self, num_bytes: int) -> None:
+        """So much was read and written."""
+        self._num_bytes += num_bytes
+        if self._num_bytes >= RELEASE_BYTES:
+            self._num_bytes = 0
+            pa.default_memory_pool().release_unused()
 
 
 class BatchBuilder:

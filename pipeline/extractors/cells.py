@@ -5,10 +5,6 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from pipeline.extractors.cell_bbcode import bbcode_markdown
-from pipeline.extractors.cell_html import html_markdown
-from pipeline.extractors.cell_wiki import wiki_markdown
-
 Format = Literal["text", "markdown", "html", "bbcode", "mediawiki", "mediawiki_title"]
 
 
@@ -18,10 +14,16 @@ def to_markdown(cell: str, kind: Format, keep_quotes: bool = True, links: bool =
     ``keep_quotes``: quoted posts stay, as lines that begin with ``>``. ``links``: the addresses of links stay.
     """
     if kind == "html":
+        from pipeline.extractors.cell_html import html_markdown  # here and below, because few sources need them
+
         return html_markdown(cell, keep_quotes, links)
     if kind == "bbcode":
+        from pipeline.extractors.cell_bbcode import bbcode_markdown
+
         return bbcode_markdown(cell, keep_quotes, links)
     if kind == "mediawiki":
+        from pipeline.extractors.cell_wiki import wiki_markdown
+
         return wiki_markdown(cell)
     if kind == "mediawiki_title":
         return cell.replace("_", " ").strip()

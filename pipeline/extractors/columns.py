@@ -1,6 +1,6 @@
 """Documents made of whole columns: what ``RowPlan.document`` makes row by row, for tables of text whose plan asks for no more than templates.
 
-A row that does not become a document is left to the plan itself.
+A row that does not become a document holds no text, and is removed whole.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.documents import MESSAGE, SCHEMA, Document, Extracted, Removed
+from pipeline.documents import MESSAGE, REMOVED, SCHEMA, Document, Extracted, Removed
 from pipeline.extractors.batches import Rows
 from pipeline.extractors.looks import Shape, Turn
 from pipeline.extractors.rows import RowMapping, RowPlan
 from pipeline.extractors.templates import Column, Template
+
+MAX_ROWS = 10_000
 
 Masks = Mapping[str, np.ndarray]
 """For each column which rows (bool[n]) hold more than white space in it."""
@@ -55,27 +57,57 @@ class DocumentBatch:
             return dataclasses.replace(made, document=dataclasses.replace(document, meta={**document.meta, **dict(self.meta)}))
         return made
 
-    def made(self, source: str) -> tuple[pa.RecordBatch, list[Extracted]]:
-        """The documents as a batch of ``SCHEMA``, and what becomes of the rows that are none."""
+    def pieces(self) -> Iterator[DocumentBatch]:
+        """The same rows, no more at once than whose documents take little memory however short they are."""
+        for start in range(0, len(self.rows), MAX_ROWS):
+            yield dataclasses.replace(self, rows=self.rows.part(start, MAX_ROWS))
+
+    def made(self, source: str) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+        """The documents as a batch of ``SCHEMA``, and the rows without text, whole, as one of ``REMOVED``."""
         masks = {name: _filled(self.rows.batch.column(name)) for name in _used(self.plan)}
         kept = _kept(self.plan.shape, masks, len(self.rows))
-        rest = dataclasses.replace(self, rows=self.rows.take(~kept)) if not kept.all() else None
+        return self._documents(source, kept, masks), self._removed(source, ~kept, masks)
+
+    def _documents(self, source: str, kept: np.ndarray, masks: Masks) -> pa.RecordBatch:
         if not kept.any():
-            return pa.RecordBatch.from_pylist([], schema=SCHEMA), list(self.items())
-        rows = self.rows.take(kept)
-        masks = {name: mask[kept] for name, mask in masks.items()}
-        shape, size = self.plan.shape, len(rows)
+            return pa.RecordBatch.from_pylist([], schema=SCHEMA)
+        rows, masks, shape = self.rows.take(kept), _at(masks, kept), self.plan.shape
+        text = _text(shape.text, rows.batch, masks) if shape.text else None
+        messages = _messages(shape.turns, rows.batch, masks) if shape.turns else None
+        return pa.RecordBatch.from_arrays(self._columns(source, rows, masks, text, messages), schema=SCHEMA)
+
+    def _removed(self, source: str, removed: np.ndarray, masks: Masks) -> pa.RecordBatch:
+        if not removed.any():
+            return pa.RecordBatch.from_pylist([], schema=REMOVED)
+        rows = self.rows.take(removed)
+        why = [pa.repeat(pa.scalar(said, pa.string()), len(rows)) for said in self.plan.without_text]
+        whole = _json_rows(rows.batch).cast(pa.large_string())
+        columns = [*self._columns(source, rows, _at(masks, removed), whole, None), *why]
+        empty = [pa.nulls(len(rows), field.type) for field in list(REMOVED)[len(columns) :]]
+        return pa.RecordBatch.from_arrays([*columns, *empty], schema=REMOVED)
+
+    def _columns(self, source: str, rows: Rows, masks: Masks, text: pa.Array | None, messages: pa.Array | None) -> list[pa.Array]:
+        """The columns of ``SCHEMA``."""
+        size = len(rows)
         ids, locators = _ids(source, self.place, rows.numbers)
-        columns = [
+        return [
             ids,
             pa.repeat(pa.scalar(source, pa.string()), size),
             locators,
-            _text(shape.text, rows.batch, masks) if shape.text else pa.nulls(size, pa.large_string()),
-            _messages(shape.turns, rows.batch, masks) if shape.turns else pa.nulls(size, SCHEMA.field("messages").type),
+            pa.nulls(size, pa.large_string()) if text is None else text,
+            pa.nulls(size, SCHEMA.field("messages").type) if messages is None else messages,
             _group(self.plan.mapping.group, rows.batch),
             _meta(self.plan.meta, self.label, rows.batch, masks, self.meta),
         ]
-        return pa.RecordBatch.from_arrays(columns, schema=SCHEMA), list(rest.items()) if rest else []
+
+
+def one_by_one(pieces: Iterable[Extracted | DocumentBatch]) -> Iterator[Extracted]:
+    """What becomes of each unit and each row of the batches among them."""
+    for piece in pieces:
+        if isinstance(piece, DocumentBatch):
+            yield from piece.items()
+        else:
+            yield piece
 
 
 def is_columnar(plan: RowPlan) -> bool:
@@ -84,7 +116,7 @@ def is_columnar(plan: RowPlan) -> bool:
     turns = tuple(Turn(turn.role, turn.content, turn.when_empty) for turn in plan.shape.turns)
     shape = Shape(plan.shape.label, turns=turns, text=plan.shape.text)
     mapping = RowMapping(text=told.text, turns=told.turns, group=told.group, meta=told.meta)
-    if plan != RowPlan(shape, plan.meta, mapping, plan.columns) or bool(shape.turns) == bool(shape.text):
+    if plan != RowPlan(shape, plan.meta, mapping, plan.columns) or (shape.turns and shape.text):
         return False
     templates = [shape.text, *(template for turn in shape.turns for template in (turn.content, turn.when_empty))]
     names = {*_used(plan), told.group or plan.columns[0]}
@@ -118,13 +150,21 @@ def _filled(column: pa.StringArray) -> np.ndarray:
     if data is None or not len(column):
         return filled
     ends: np.ndarray = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
-    there = np.flatnonzero((ends[:-1] < ends[1:]) & pc.is_valid(column).to_numpy(zero_copy_only=False))
+    is_there = ends[:-1] < ends[1:]
+    if column.null_count:
+        is_there &= pc.is_valid(column).to_numpy(zero_copy_only=False)
+    there = np.flatnonzero(is_there)
     sure = _SURELY_FILLED[np.frombuffer(data, np.uint8)[ends[there]]]
     filled[there[sure]] = True
     doubtful = there[~sure]
     if len(doubtful):
         filled[doubtful] = [bool(cell.strip()) for cell in column.take(pa.array(doubtful)).to_pylist()]
     return filled
+
+
+def _at(masks: Masks, chosen: np.ndarray) -> Masks:
+    """The masks of the chosen rows."""
+    return masks if chosen.all() else {name: mask[chosen] for name, mask in masks.items()}
 
 
 def _any(names: tuple[str, ...], masks: Masks, size: int) -> np.ndarray:
@@ -137,6 +177,8 @@ def _any(names: tuple[str, ...], masks: Masks, size: int) -> np.ndarray:
 
 def _kept(shape: Shape, masks: Masks, size: int) -> np.ndarray:
     """Which rows become documents."""
+    if shape.is_empty:
+        return np.zeros(size, bool)
     if shape.text:
         return _has_text(shape.text, masks, size)
     asked = _any(tuple(name for turn in shape.turns for name in turn.content.names), masks, size)
@@ -264,11 +306,24 @@ def _meta(
 
 _PLAIN_IN_JSON = np.ones(256, bool)
 _PLAIN_IN_JSON[[*range(32), ord('"'), ord("\\")]] = False
+_ODD_IN_JSON = r'[\x00-\x1f"\\]'
 
 
 def _json_strings(column: pa.StringArray) -> pa.StringArray:
     """Each cell as ``json.dumps`` spells it without escapes for letters beyond ASCII."""
+    plain = pc.binary_join_element_wise('"', column, '"', "")
     data = column.buffers()[2]
     if data is None or _PLAIN_IN_JSON[np.frombuffer(data, np.uint8)].all():
-        return pc.binary_join_element_wise('"', column, '"', "")
-    return pa.array([None if cell is None else json.dumps(cell, ensure_ascii=False) for cell in column.to_pylist()], pa.string())
+        return plain
+    odd = pc.match_substring_regex(column, _ODD_IN_JSON)
+    cells = [json.dumps(cell, ensure_ascii=False) for cell in column.filter(odd).to_pylist() if cell is not None]
+    return pc.replace_with_mask(plain, pc.fill_null(odd, False), pa.array(cells, pa.string()))
+
+
+def _json_rows(batch: pa.RecordBatch) -> pa.StringArray:
+    """Each row as ``rows.as_json`` spells it."""
+    pieces: list[Any] = []
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        cells = _json_strings(column)
+        pieces += [f"{', ' if pieces else '{'}{json.dumps(name, ensure_ascii=False)}: ", pc.fill_null(cells, "null") if cells.null_count else cells]
+    return pc.binary_join_element_wise(*pieces, "}", "")

@@ -198,9 +198,8 @@ def _has_lone_return(block: bytes) -> bool:
     if b"\r" not in block:
         return False
     every = np.frombuffer(block, np.uint8)
-    returns = every == 13
-    followed = returns[:-1] & (every[1:] == 10)
-    return int(np.count_nonzero(returns)) != int(np.count_nonzero(followed))
+    returns = np.flatnonzero(every == 13)
+    return bool(returns[-1] + 1 == len(block) or (every[returns + 1] != 10).any())
 
 
 def skip_lines(feed: Feed, count: int) -> None:

@@ -29,12 +29,11 @@ from pipeline.errors import SettingsError, UsageError, nearest
 from pipeline.extractors import databases_stream as streams
 from pipeline.extractors import databases_tables as relations
 from pipeline.extractors import rows
-from pipeline.extractors.batches import Rows
-from pipeline.extractors.columns import DocumentBatch, is_columnar
+from pipeline.extractors.batches import Rows, TableBatch
+from pipeline.extractors.columns import DocumentBatch, is_columnar, one_by_one
 from pipeline.extractors.databases_login import Address, DatabaseError, LostError, log_in, parse_address, told
 from pipeline.extractors.databases_tables import QUERY, Key, Relation
 from pipeline.extractors.rows import RowMapping
-from pipeline.extractors.sql_dump import TableBatch
 from pipeline.settings import at_least, digest
 
 EXTRACTOR = "database"
@@ -184,15 +183,12 @@ def _boundaries(session: streams.Session, relation: Relation, num_rows: int) -> 
         yield after
 
 
-def read(
-    database: Database, piece: Piece, mapping: RowMapping | None = None, tables: Mapping[str, RowMapping] | None = None
-) -> Iterator[Extracted]:
+def read(database: Database, piece: Piece, mapping: RowMapping | None = None, tables: Mapping[str, RowMapping] | None = None) -> Iterator[Extracted]:
     """One item a row of the piece, in the order of the key. ``mapping`` is for the rows of a query, ``tables`` for those of tables.
 
     Raises SettingsError for a mapping that names a column which its table does not have, DatabaseError from the server.
     """
-    for item in read_batches(database, piece, mapping, tables):
-        yield from item.items() if isinstance(item, DocumentBatch) else (item,)
+    return one_by_one(read_batches(database, piece, mapping, tables))
 
 
 def read_batches(
@@ -307,5 +303,3 @@ def count_rows(address: Address, settings: DatabaseSettings | None = None) -> di
         names = [QUERY] if settings.query is not None else _chosen(session, settings)
         found = [_relation(session, settings, name) for name in names]
         return {relation.name: int(next(iter(session.rows(f"SELECT count(*) FROM {relation.origin}")))[0]) for relation in found}
-
-

@@ -13,7 +13,7 @@ from typing import ClassVar
 from pipeline.documents import Extracted
 from pipeline.errors import MissingPackageError
 from pipeline.extractors import databases
-from pipeline.extractors.columns import DocumentBatch
+from pipeline.extractors.columns import DocumentBatch, one_by_one
 from pipeline.extractors.databases import DatabaseSettings, Piece
 from pipeline.extractors.databases_login import Address, DatabaseError, pending_changes
 from pipeline.extractors.databases_tables import QUERY
@@ -37,8 +37,7 @@ class SqliteFile:
         A file beside which changes wait (``-wal``, ``-journal``) is refused: what it holds is not what the database holds.
         Raises SettingsError for a mapping that names a column which its table does not have.
         """
-        for item in self.read_batches(file):
-            yield from item.items() if isinstance(item, DocumentBatch) else (item,)
+        return one_by_one(self.read_batches(file))
 
     def read_batches(self, file: SourceFile) -> Iterator[Extracted | DocumentBatch]:
         """The same, many rows at once where a table's plan allows it."""

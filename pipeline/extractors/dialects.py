@@ -11,6 +11,8 @@ import re
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
+from math import inf, sqrt
 from typing import Any
 
 from pipeline.documents import RAW_CAP_BYTES
@@ -180,9 +182,14 @@ def detect(lines: Sequence[Line], encoding: str, told: Mapping[str, Any] | None 
 
     ``is_whole`` false: the file goes on after the sample, which may end inside a record.
     """
-    text = b"".join(line.raw for line in lines).decode(encoding, "replace")
-    candidates = dict.fromkeys(replace(dialect, **(told or {})) for dialect in _candidates(text))
-    return max((_fit(lines, dialect, encoding, is_whole) for dialect in candidates), key=lambda fit: round(fit.score, 6))
+    sample = _Sample.of(lines, encoding, is_whole)
+    candidates = dict.fromkeys(replace(dialect, **(told or {})) for dialect in _candidates("".join(sample.texts)))
+    best = Fit(Dialect(), -1.0, 1)
+    for dialect in candidates:
+        fit = _fit(sample, dialect, best.score)
+        if round(fit.score, 6) > round(best.score, 6):
+            best = fit
+    return best
 
 
 def _candidates(text: str) -> list[Dialect]:
@@ -203,21 +210,73 @@ def _candidates(text: str) -> list[Dialect]:
     return found
 
 
-def _fit(lines: Sequence[Line], dialect: Dialect, encoding: str, is_whole: bool) -> Fit:
-    records: list[Record] = []
-    for record in Records(lines, dialect, encoding):
-        is_cut_off = not is_whole and record.error.startswith("unclosed") and record.offset > lines[-1].offset // 2
-        if is_cut_off:
-            break
-        records.append(record)
-    good = [record for record in records if record.cells is not None and not record.error]
-    widths = Counter(len(record.cells or ()) for record in good).most_common(5)
+@dataclass(frozen=True)
+class _Sample:
+    """The beginning of a file as text, line by line; ``no_text``: the lines whose bytes are no text."""
+
+    texts: list[str]
+    no_text: frozenset[int]
+    unclosed_from: float
+    """An unclosed quote on this line or behind it may close after the sample."""
+
+    @classmethod
+    def of(cls, lines: Sequence[Line], encoding: str, is_whole: bool) -> _Sample:
+        """The sample of these lines."""
+        texts = [line.raw.decode(encoding, "replace") for line in lines]
+        no_text = frozenset(number for number, line in enumerate(lines) if "\ufffd" in texts[number] and not _is_text(line.raw, encoding))
+        half = lines[-1].offset // 2 if lines else 0
+        behind = (number for number, line in enumerate(lines) if line.offset > half)
+        return cls(texts, no_text, inf if is_whole else next(behind, inf))
+
+    def records(self, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
+        """Number of lines and cells of each record, none of a bad one: what ``Records`` gives, faster, since all is at hand."""
+        csv.field_size_limit(max(csv.field_size_limit(), MAX_RECORD_BYTES))
+        start = 0
+        while start < len(self.texts):
+            reader: Any = dialect.reader(islice(self.texts, start, None))
+            end = start
+            try:
+                for cells in reader:
+                    first, end = end, start + reader.line_num
+                    if cells:
+                        is_good = not self.no_text or self.no_text.isdisjoint(range(first, end))
+                        yield end - first, cells if is_good else []
+                return
+            except csv.Error as error:
+                is_alone = start + reader.line_num - end == 1
+                is_unclosed = "new-line" not in str(error) and not (is_alone and "unexpected end" not in str(error))
+                if is_unclosed and end >= self.unclosed_from:
+                    return
+                yield 1, []
+                start = end + 1
+
+
+def _is_text(raw: bytes, encoding: str) -> bool:
+    try:
+        raw.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _fit(sample: _Sample, dialect: Dialect, least: float) -> Fit:
+    """How well a dialect reads the sample; score 0 as soon as it cannot be more than ``least``."""
+    max_lost = len(sample.texts) * (1 - sqrt(least)) if least >= ONE_COLUMN_SCORE else inf
+    records, num_lost = [], 0
+    for num_lines, cells in sample.records(dialect):
+        records.append((num_lines, cells))
+        if len(cells) < 2:  # a bad record, or one column, which scores less
+            num_lost += num_lines
+            if num_lost > max_lost:
+                return Fit(dialect, 0.0, 1)
+    good = [(num_lines, cells) for num_lines, cells in records if cells]
+    widths = Counter(len(cells) for _, cells in good).most_common(5)
     if not widths:
         return Fit(dialect, 0.0, 1)
-    covered = {width: sum(record.num_lines for record in good if fits(record.cells or (), width)) for width, _ in widths}
+    covered = {width: sum(num_lines for num_lines, cells in good if len(cells) == width or fits(cells, width)) for width, _ in widths}
     width = max(covered, key=lambda each: (covered[each], each))
-    rows = tuple(record.cells for record in good if record.cells is not None and fits(record.cells, width))
-    share = covered[width] / sum(record.num_lines for record in records)
+    rows = tuple(cells for _, cells in good if len(cells) == width or fits(cells, width))
+    share = covered[width] / sum(num_lines for num_lines, _ in records)
     score = share * share * (0.6 + 0.4 * _simple_share(rows))
     score *= (ONE_COLUMN_SCORE if width == 1 else 1) * (PLAIN_QUOTES_SCORE if dialect.quote is None else 1)
     return Fit(dialect, score, width, rows)

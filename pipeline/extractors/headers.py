@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.extractors.rows import numbered
+
 MAX_NAME_CHARS = 100
 """Our own choice [j]: a column of a form is called by its question."""
 MAX_TITLES = 20
@@ -76,15 +78,8 @@ def names_of(header: Sequence[Sequence[str]], width: int) -> tuple[str, ...]:
     if not header:
         return tuple(f"col_{index}" for index in range(width))
     cells = _merged(header[0], header[1]) if len(header) > 1 else list(header[0][:width])
-    names: dict[str, None] = {}
-    for index, cell in enumerate(cells + [""] * (width - len(cells))):
-        name = plain = cell if cell.strip() or cell not in names else f"col_{index}"
-        count = 1
-        while name in names:
-            count += 1
-            name = f"{plain}_{count}"
-        names[name] = None
-    return tuple(names)
+    cells += [""] * (width - len(cells))
+    return numbered(cell if cell.strip() or cell not in cells[:index] else f"col_{index}" for index, cell in enumerate(cells))
 
 
 def _merged(upper: Sequence[str], lower: Sequence[str]) -> list[str]:

@@ -14,7 +14,8 @@ def table_name(file_name: str) -> str:
 
 def known_tables(files: Iterable[SourceFile]) -> list[str]:
     """The tables of all files, those without rows included. Dumps are read for it, so ask only when something is wrong."""
-    from pipeline.extractors.sql_dump import TableBatch, table_batches
+    from pipeline.extractors.batches import TableBatch
+    from pipeline.extractors.sql_dump import table_batches
     from pipeline.extractors.sql_settings import SqlSettings
 
     dumps: list[SourceFile] = []

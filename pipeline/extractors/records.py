@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, ClassVar
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.documents import Extracted, Removed
+from pipeline.documents import Document, Extracted, Removed
 from pipeline.extractors import json_values, rows
 from pipeline.extractors.conversations import is_list_of_turns
 from pipeline.extractors.files import SourceError, SourceFile, is_json_lines
@@ -66,7 +67,7 @@ class _Plans:
 class JsonLines:
     """Reads JSON lines: one object a line, lines ended by a line feed and nothing else."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     mapping: RowMapping | None = None
 
@@ -97,6 +98,8 @@ class JsonLines:
         value = _parsed(line)
         if isinstance(value, str):
             return file.skipped(value, line.offset, line.raw, row=number)
+        if isinstance(value, _NoRow):
+            return value.removed(file.locator(row=number), "line")
         return plans.document(file.locator(row=number), value, "jsonl")
 
 
@@ -107,7 +110,8 @@ def _is_list(head: bytes) -> bool:
     if first is None or not first.raw.lstrip().startswith(b"["):
         return False
     row = _parsed(first)
-    return isinstance(row, str) and (second is None or row.startswith("broken"))
+    is_broken = isinstance(row, str) and row.startswith("broken")
+    return is_broken or (second is None and not isinstance(row, dict))
 
 
 def _lines(stream: BinaryIO, head: bytes) -> Iterator[Line]:
@@ -119,8 +123,18 @@ def _lines(stream: BinaryIO, head: bytes) -> Iterator[Line]:
         yield Line(0, line.raw[3:], line.num_bytes, line.is_cut) if has_mark else line
 
 
-def _parsed(line: Line) -> Row | str:
-    """The object of a line, or why there is none."""
+@dataclass(frozen=True)
+class _NoRow:
+    """Right JSON that is neither an object nor a text: there is nothing in it to learn, and nothing wrong with it."""
+
+    value: Any
+
+    def removed(self, locator: str, what: str) -> Removed:
+        return Removed(Document(locator, text=json.dumps(self.value)), "not_an_object", f"the {what} is {json_values.name_of(self.value)}")
+
+
+def _parsed(line: Line) -> Row | _NoRow | str:
+    """The object of a line, what stands there instead, or why it cannot be read."""
     if line.is_cut:
         return f"line too long: more than {MAX_LINE_BYTES:,} bytes"
     try:
@@ -130,7 +144,7 @@ def _parsed(line: Line) -> Row | str:
     except BrokenJsonError as error:
         return f"broken JSON: {error.reason}, character {error.position} of the line"
     row = _as_row(value)
-    return row if row is not None else f"not an object: the line holds {json_values.name_of(value)}"
+    return row if row is not None else _NoRow(value)
 
 
 def _as_row(value: Any) -> Row | None:
@@ -147,7 +161,7 @@ _LISTS = ("data", "rows", "train", "examples", "instances", "items", "records", 
 class JsonFile:
     """Reads a JSON file: a list of objects or of texts, an object that holds such a list, or one object."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     mapping: RowMapping | None = None
 
@@ -172,11 +186,11 @@ class JsonFile:
             if isinstance(value, BrokenJsonError):
                 yield file.skipped(f"broken JSON: {value.reason}, character {value.position}", row=number)
             elif (row := _element_row(value)) is None:
-                yield file.skipped(f"not an object: the element is {json_values.name_of(value)}", row=number)
+                yield _NoRow(value).removed(file.locator(row=number), "element")
             else:
                 yield plans.document(file.locator(row=number), row, "json")
         if number < 0:
-            yield file.skipped("empty: the list has no elements")
+            yield Removed(Document(file.locator(), text="[]"), "no_text", "the list has no elements")
 
 
 def _elements(stream: BinaryIO) -> Iterator[Any]:

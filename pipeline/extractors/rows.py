@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import quote
@@ -106,7 +106,7 @@ class RowMapping:
         if len(chosen) > 1:
             raise ValueError(f"{' and '.join(chosen)} are both set; a row becomes one or the other")
         if self.threads is not None and self.text is None:
-            raise ValueError("threads needs text, the template of one post: write for example text: \"{body}\"")
+            raise ValueError('threads needs text, the template of one post: write for example text: "{body}"')
         if self.threads is not None and self.id is None and (self.threads.parent or self.threads.accepted_id):
             raise ValueError("threads with parent or accepted_id needs id, the column that names a post")
         templates.parse(self.text or "")
@@ -144,6 +144,13 @@ class RowPlan:
         """What was chosen, in words: "alpaca columns as turns", "text from title, body"."""
         return self.shape.label
 
+    @property
+    def without_text(self) -> tuple[str, str]:
+        """The rule that removes a row without text, and why."""
+        if self.shape.is_empty:
+            return "no_text_columns", "no column of this table holds text"
+        return "no_text", "the text columns of this row are empty"
+
     def document(self, locator: str, row: Row, extractor: str = "") -> Document | Removed | Skipped | Gathered:
         """The document of one row. Removed when it holds no text, Skipped when its conversation is malformed or text is no Unicode.
 
@@ -175,9 +182,7 @@ class RowPlan:
         if text.strip():
             return Document(locator, text=text, group=group, meta=meta)
         without = Document(locator, text=as_json(raw), group=group, meta=meta)
-        if self.shape.is_empty:
-            return Removed(without, "no_text_columns", "no column of this table holds text")
-        return Removed(without, "no_text", "the text columns of this row are empty")
+        return Removed(without, *self.without_text)
 
     def unwanted(self, row: Row) -> str:
         """Why a row is not one of those that ``where`` asks for; nothing when it is."""
@@ -272,15 +277,19 @@ def _turn(turn: TurnTemplate) -> Turn:
 
 def column_names(cells: Sequence[str]) -> tuple[str, ...]:
     """Names for columns: those given, stripped; ``col_3`` where there is none, ``text_2`` where one stands twice."""
-    names: dict[str, None] = {}
-    for index, cell in enumerate(cells):
-        name = plain = cell.strip() or f"col_{index}"
-        count = 1
-        while name in names:
+    return numbered(cell.strip() or f"col_{index}" for index, cell in enumerate(cells))
+
+
+def numbered(names: Iterable[str]) -> tuple[str, ...]:
+    """The names, all different: the second ``text`` is ``text_2``."""
+    different: dict[str, None] = {}
+    for plain in names:
+        name, count = plain, 1
+        while name in different:
             count += 1
             name = f"{plain}_{count}"
-        names[name] = None
-    return tuple(names)
+        different[name] = None
+    return tuple(different)
 
 
 def _carried(columns: Sequence[str], mapping: RowMapping) -> tuple[tuple[str, str], ...]:
@@ -336,5 +345,3 @@ def as_json(row: Row) -> str:
     """A row as JSON, for what is removed or quarantined."""
     text = json.dumps(dict(row), ensure_ascii=False, default=lambda cell: f"{len(cell)} bytes" if isinstance(cell, bytes) else str(cell))
     return text.encode("utf-8", "backslashreplace").decode()
-
-

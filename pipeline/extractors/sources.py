@@ -24,14 +24,14 @@ from pipeline.documents import (
     SCHEMA,
     Document,
     Extracted,
-    Merged,
     Removed,
     Skipped,
-    Superseded,
     to_batch,
 )
 from pipeline.errors import UsageError
 from pipeline.extractors import databases, gathering
+from pipeline.extractors.accounts import count_batch, count_items
+from pipeline.extractors.batches import Release
 from pipeline.extractors.columns import DocumentBatch
 from pipeline.extractors.databases import Database, DatabaseSettings, Piece
 from pipeline.extractors.databases_login import is_address
@@ -88,8 +88,13 @@ class SourceSettings:
 
     @property
     def waits(self) -> bool:
-        """Whether rows become documents only together, so that all files are one unit of work."""
+        """Whether rows become documents only together."""
         return any(mapping.waits for mapping in self.mappings.values())
+
+    @property
+    def is_one_part(self) -> bool:
+        """Whether all files are one unit of work."""
+        return self.waits or self.sql.together
 
     def for_readers(self) -> SourceSettings:
         """The settings that readers get: where rows wait for others, joined tables have mappings too, and only tables with one are read."""
@@ -163,11 +168,11 @@ def list_parts(source: str, settings: SourceSettings, file_digest: Callable[[Any
         if isinstance(item, Skipped):
             refused.append(item)
             continue
-        if files and num_bytes + size > MAX_PART_BYTES and not settings.waits:
+        if files and num_bytes + size > MAX_PART_BYTES and not settings.is_one_part:
             cut()
         files.append((item, sha256))
         num_bytes += size
-        if (len(files) >= MAX_PART_FILES or _ends_part(item.name)) and not settings.waits:
+        if (len(files) >= MAX_PART_FILES or _ends_part(item.name)) and not settings.is_one_part:
             cut()
     cut()
     return parts
@@ -246,6 +251,7 @@ def _extractor(kind: Kind, settings: SourceSettings, table: str = "") -> Extract
 
 def read_part(folder: Path, name: str, part: Part) -> dict[str, Any]:
     """Extract one part into shards below ``folder`` named after the task; gives counts and shards (JSON-able)."""
+    release = Release()
     counts = Counts()
     with (
         ShardWriter(folder, "", name, SCHEMA, always=True) as kept,
@@ -255,14 +261,17 @@ def read_part(folder: Path, name: str, part: Part) -> dict[str, Any]:
         for batch in _batched(_items(part, folder / WORK / name)):
             beat()
             if isinstance(batch, DocumentBatch):
-                label = batch.label
-                made, batch = batch.made(part.source)
-                _count_made(counts, len(made), label)
-                kept.write(made)
+                for piece in batch.pieces():
+                    made, without_text = piece.made(part.source)
+                    count_batch(counts, piece, len(made))
+                    kept.write(made)
+                    removed.write(without_text)
+                release.after(batch.rows.batch.nbytes)
+                continue
             documents = [item for item in batch if isinstance(item, Document)]
             dropped = [item for item in batch if isinstance(item, Removed)]
             skipped = [item for item in batch if isinstance(item, Skipped)]
-            _count(counts, batch)
+            count_items(counts, batch)
             if documents:
                 kept.write(to_batch(part.source, documents))
             if dropped:
@@ -289,25 +298,60 @@ def _read(part: Part, settings: SourceSettings, spool: Path) -> Iterator[Extract
     if part.database is not None:
         for piece in part.pieces:
             yield from databases.read_batches(part.database, piece, settings.rows, settings.tables)
-    for ((stored, sha256),), fault in units([entry] for entry in part.files):
-        file = stored if isinstance(stored, SourceFile) else _fetched(stored, sha256, spool)
+    for (entries,), fault in units([entries] for entries in _read_together(part, settings)):
+        files = [file if isinstance(file, SourceFile) else _fetched(file, sha256, spool, number) for number, (file, sha256) in enumerate(entries)]
         if fault is not None:
-            yield file.skipped(fault, raw=_head(file))
-            continue
-        kind = kind_of(file)
-        if kind is None:
-            yield file.skipped("unknown kind: neither text nor a format that is read here", raw=_head(file))
-            continue
-        extractor = _extractor(kind, settings, table_name(file.name))
-        yield from getattr(extractor, "read_batches", extractor.read)(file)
-    spool.unlink(missing_ok=True)
+            yield from (file.skipped(fault, raw=_head(file)) for file in files)
+        else:
+            yield from _read_files(files, settings, spool.parent)
+        for number in range(len(files)):
+            _spooled(spool, number).unlink(missing_ok=True)
 
 
-def _fetched(file: RemoteFile, sha256: str, spool: Path) -> SourceFile:
-    """A copy of the file on this machine, in the place of the one before, so that a worker holds one at a time."""
-    if file.fetch(spool) != sha256:
+_Entry = tuple[SourceFile | RemoteFile, str]
+
+
+def _read_together(part: Part, settings: SourceSettings) -> list[tuple[_Entry, ...]]:
+    """The files of a part, each alone, but for dumps that are one database."""
+    dumps, alone = list[_Entry](), list[tuple[_Entry, ...]]()
+    for entry in part.files:
+        if settings.sql.together and _is_dump(entry[0]):
+            dumps.append(entry)
+        else:
+            alone.append((entry,))
+    return [*alone, tuple(dumps)] if dumps else alone
+
+
+def _is_dump(file: SourceFile | RemoteFile) -> bool:
+    return (kind_of(file) if isinstance(file, SourceFile) else kind_of_name(file.name)) == "sql"
+
+
+def _read_files(files: Sequence[SourceFile], settings: SourceSettings, folder: Path) -> Iterator[Extracted | DocumentBatch]:
+    """What one file holds, or several dumps together; ``folder`` is for rows that wait."""
+    kind = kind_of(files[0])
+    if kind is None:
+        yield files[0].skipped("unknown kind: neither text nor a format that is read here", raw=_head(files[0]))
+        return
+    if kind == "sql":
+        from pipeline.extractors.sql import SqlDump
+
+        folder.mkdir(parents=True, exist_ok=True)
+        yield from SqlDump(settings.sql, settings.tables).read_files(files, folder)
+        return
+    extractor = _extractor(kind, settings, table_name(files[0].name))
+    yield from getattr(extractor, "read_batches", extractor.read)(files[0])
+
+
+def _fetched(file: RemoteFile, sha256: str, spool: Path, number: int) -> SourceFile:
+    """A copy of the file on this machine, until what it is read together with is read."""
+    path = _spooled(spool, number)
+    if file.fetch(path) != sha256:
         raise UsageError(str(file), "was changed while it was read", "run again")
-    return SourceFile(spool, file.name)
+    return SourceFile(path, file.name)
+
+
+def _spooled(spool: Path, number: int) -> Path:
+    return spool.with_name(f"{spool.name}-{number}")
 
 
 def _head(file: SourceFile) -> bytes:
@@ -342,36 +386,6 @@ def _size(item: Extracted) -> int:
     if not isinstance(document, Document):
         return 0
     return len(document.text or "") + sum(len(message.content) for message in document.messages or ())
-
-
-def _count_made(counts: Counts, num_documents: int, how: str) -> None:
-    counts.read += num_documents
-    counts.kept += num_documents
-    counts.choices[how] = counts.choices.get(how, 0) + num_documents
-
-
-def _count(counts: Counts, batch: Sequence[Extracted]) -> None:
-    for item in batch:
-        if isinstance(item, Document):
-            counts.read += 1 + item.merged
-            counts.kept += 1
-            counts.merged += item.merged
-            how = str(item.meta.get("extractor", "unknown"))
-            counts.choices[how] = counts.choices.get(how, 0) + 1
-        elif isinstance(item, Removed):
-            counts.read += 1
-            counts.remove(item.rule)
-        elif isinstance(item, Merged):
-            counts.read += item.units
-            counts.merged += item.units
-        elif isinstance(item, Superseded):
-            counts.read += item.units
-            counts.superseded += item.units
-        elif isinstance(item, Skipped):
-            counts.read += 1
-            counts.quarantine(item.error)
-        else:
-            raise AssertionError(f"a row that waits was not gathered: {item.locator}")
 
 
 def _removed_batch(source: str, items: Sequence[Removed]) -> pa.RecordBatch:

@@ -4,15 +4,18 @@ A dump is read as a stream and never executed (``sql_dump``), so what only a dat
 
 Locators: ``path#table=posts&key=9`` when the table has a primary key of one column and the row's key is greater than all before it in that
 table and file (as it is in dumps, which are written in the order of the key), else ``path#table=posts&row=12``, the row's place among
-those that are left. So ids are unique, stable, and need the memory of one key a table.
+those that are left. So ids are unique, stable, and need the memory of one key a table. For files that are one database together
+(``together`` of the settings) the path is the folder that holds them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -20,11 +23,11 @@ import pyarrow as pa
 
 from pipeline.documents import Document, Extracted, Removed
 from pipeline.extractors import rows
-from pipeline.extractors.batches import Rows
-from pipeline.extractors.columns import DocumentBatch, is_columnar
+from pipeline.extractors.batches import Rows, TableBatch
+from pipeline.extractors.columns import DocumentBatch, is_columnar, one_by_one
 from pipeline.extractors.files import SourceFile
 from pipeline.extractors.rows import RowMapping, RowPlan
-from pipeline.extractors.sql_dump import TableBatch, read_database
+from pipeline.extractors.sql_dump import read_database
 from pipeline.extractors.sql_settings import SqlSettings
 
 SAMPLE_ROWS = 200
@@ -49,17 +52,21 @@ class SqlDump:
 
         Raises SettingsError for a mapping that names a column which its table does not have.
         """
-        for item in self.read_batches(file):
-            if isinstance(item, DocumentBatch):
-                yield from item.items()
-            else:
-                yield item
+        return one_by_one(self.read_batches(file))
 
     def read_batches(self, file: SourceFile) -> Iterator[Extracted | DocumentBatch]:
         """The same, many rows at once where a table's plan allows it."""
+        return self.read_files([file])
+
+    def read_files(self, files: Sequence[SourceFile], folder: Path | None = None) -> Iterator[Extracted | DocumentBatch]:
+        """The same of dumps that are one database together; locators then begin with the folder that holds them all.
+
+        ``folder``: where rows wait that are more than fit in memory (default: the system's folder for temporary files).
+        """
+        file = files[0] if len(files) == 1 else SourceFile(files[0].path.parent, _folder_of([file.name for file in files]))
         is_empty = True
         reader: _TableReader | None = None
-        for item in read_database([file], self.settings):
+        for item in read_database(files, self.settings, folder):
             if not isinstance(item, TableBatch):
                 is_empty = False
                 yield item
@@ -72,6 +79,11 @@ class SqlDump:
         yield from reader.finish() if reader else ()
         if is_empty:
             yield file.skipped("empty: the dump has no rows" + (" in the tables to read" if self.settings.tables else ""))
+
+
+def _folder_of(names: Sequence[str]) -> str:
+    """The folder below which all these files lie; ``.`` is that of the source."""
+    return posixpath.commonpath([posixpath.dirname(name) for name in names]) or "."
 
 
 class _TableReader:

@@ -3,11 +3,9 @@ r"""Many plain rows at once, as Arrow columns: the compiled loops of ``sql_kerne
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
-from importlib.abc import MetaPathFinder
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,32 +24,13 @@ MAX_COLUMNS = 4096
 """A row of more cells is left to the exact reader."""
 
 
-_NEEDLESS = frozenset(["scipy", "cffi"])
-"""What numba imports where it is there, for functions that are not used here: more time and memory than all the rest of it."""
-
-
-class _Without(MetaPathFinder):
-    """Says that there is nothing of that."""
-
-    def find_spec(self, fullname: str, path: Sequence[str] | None, target: Any = None) -> None:
-        """Raise ModuleNotFoundError for it; leave all else to the others."""
-        if fullname.partition(".")[0] in _NEEDLESS:
-            raise ModuleNotFoundError("not now", name=fullname)
-
-
 @lru_cache(maxsize=1)
 def kernels() -> Any | None:
     """The compiled loops, loaded when first needed; None where numba cannot be had."""
-    finder = _Without()
-    sys.meta_path.insert(0, finder)
     try:
-        loops = import_module("pipeline.extractors.sql_kernels")
-        loops.warm_up()
-        return loops
+        return import_module("pipeline.extractors.sql_kernels")
     except ImportError:
         return None
-    finally:
-        sys.meta_path.remove(finder)
 
 
 class Run(NamedTuple):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.documents import Skipped, Superseded
+from pipeline.extractors.batches import TableBatch
 from pipeline.extractors.files import SourceError, SourceFile
 from pipeline.extractors.sql_changes import Delete
 from pipeline.extractors.sql_ddl import Column, Definition
@@ -24,19 +25,6 @@ from pipeline.extractors.sql_scanner import COMPILED_AFTER_BYTES, scan
 from pipeline.extractors.sql_settings import SqlSettings
 from pipeline.extractors.sql_spool import MAX_WAITING_BYTES, Spool
 from pipeline.extractors.sql_tables import Tables
-from pipeline.pandas_later import leave_pandas_out
-
-
-@dataclass(frozen=True)
-class TableBatch:
-    """Some rows of a table. ``batch``: nullable string columns, in the order of CREATE TABLE, the same in every batch of the table.
-
-    ``key``: the columns of its primary key.
-    """
-
-    name: str
-    batch: pa.RecordBatch
-    key: tuple[str, ...] = ()
 
 
 def table_batches(files: Sequence[SourceFile], settings: SqlSettings, folder: Path | None = None) -> Iterator[TableBatch | Skipped]:
@@ -55,7 +43,6 @@ def read_database(
     files: Sequence[SourceFile], settings: SqlSettings, folder: Path | None = None, compiled_after_bytes: int = COMPILED_AFTER_BYTES
 ) -> Iterator[TableBatch | Skipped | Superseded]:
     """As ``table_batches``, with a Superseded for the rows of each table that were read and are not among those left."""
-    leave_pandas_out()
     with tempfile.TemporaryDirectory(prefix="dump-", dir=folder) as place:
         database = _Database(settings, Path(place))
         names = Tables()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.extractors.sql_kernels import ESCAPED, MISSING, ODD, VERBATIM, compiled
+from pipeline.compiled import compiled
+from pipeline.extractors.sql_kernels import ESCAPED, MISSING, ODD, VERBATIM
 
 
 @compiled

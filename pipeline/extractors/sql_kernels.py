@@ -7,13 +7,11 @@ and ends and of which kind it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, TypeVar, cast
+from typing import Final
 
-import numba
 import numpy as np
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+from pipeline.compiled import compiled
 
 VERBATIM: Final = 0
 """The bytes are the text."""
@@ -48,15 +46,6 @@ MAX_CELLS: Final = 1 << 18
 """So many cells are read at once."""
 
 
-def compiled(function: Function) -> Function:
-    """The function as machine code, kept for later processes where a folder for it can be written."""
-    try:
-        made = numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # no folder for the cache can be written
-        made = numba.njit(nogil=True)(function)
-    return cast(Function, made)
-
-
 @compiled
 def _is_space(byte: int) -> bool:
     return byte == 32 or 9 <= byte <= 13
@@ -65,11 +54,6 @@ def _is_space(byte: int) -> bool:
 @compiled
 def _is_word(byte: int) -> bool:
     return 48 <= byte <= 57 or 65 <= byte <= 90 or 97 <= byte <= 122 or byte == 95 or byte >= 128
-
-
-def warm_up() -> None:
-    """Let numba load what it needs for any function."""
-    _is_space(32)
 
 
 @compiled

@@ -18,7 +18,7 @@ from pipeline.documents import RAW_CAP_BYTES, Extracted, Skipped
 from pipeline.errors import GristmillError
 from pipeline.extractors import rows
 from pipeline.extractors.batches import BatchBuilder, Rows
-from pipeline.extractors.columns import DocumentBatch, is_columnar
+from pipeline.extractors.columns import DocumentBatch, is_columnar, one_by_one
 from pipeline.extractors.csv_blocks import Blocks, Feed, skip_lines
 from pipeline.extractors.dialects import MAX_RECORD_BYTES, Dialect, Fit, Record, Records, detect, fits
 from pipeline.extractors.files import SourceError, SourceFile
@@ -100,11 +100,7 @@ class CsvTable:
 
     def read(self, file: SourceFile) -> Iterator[Extracted]:
         """One item a row, ``row=0`` being the first after the header. Raises SettingsError for a wrong mapping."""
-        for piece in self.read_batches(file):
-            if isinstance(piece, DocumentBatch):
-                yield from piece.items()
-            else:
-                yield piece
+        return one_by_one(self.read_batches(file))
 
     def read_batches(self, file: SourceFile) -> Iterator[Extracted | DocumentBatch]:
         """The same, with rows that need nothing but their columns together in batches."""
@@ -311,7 +307,7 @@ def _is_short_header(before: Sequence[Record], dialect: Dialect, width: int) -> 
         return False
     mark = dialect.quote
     written = dialect.delimiter.join(mark + cell.replace(mark, mark * 2) + mark for cell in cells)
-    return before[-1].raw.rstrip(b"\r\n") == written.encode()[: RAW_CAP_BYTES]
+    return before[-1].raw.rstrip(b"\r\n") == written.encode()[:RAW_CAP_BYTES]
 
 
 def _as_title(record: Record, dialect: Dialect) -> Record:

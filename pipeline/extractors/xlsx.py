@@ -18,7 +18,7 @@ from pipeline.documents import Extracted, Skipped
 from pipeline.errors import MissingPackageError
 from pipeline.extractors import rows
 from pipeline.extractors.batches import BatchBuilder, Rows
-from pipeline.extractors.columns import DocumentBatch, is_columnar
+from pipeline.extractors.columns import DocumentBatch, is_columnar, one_by_one
 from pipeline.extractors.files import SourceError, SourceFile
 from pipeline.extractors.headers import Header, find_header, names_of
 from pipeline.extractors.rows import RowMapping
@@ -59,11 +59,7 @@ class Workbook:
 
     def read(self, file: SourceFile) -> Iterator[Extracted]:
         """One item a row, ``row=0`` being the first after the header of its sheet. Raises SettingsError for a wrong mapping."""
-        for piece in self.read_batches(file):
-            if isinstance(piece, DocumentBatch):
-                yield from piece.items()
-            else:
-                yield piece
+        return one_by_one(self.read_batches(file))
 
     def read_batches(self, file: SourceFile) -> Iterator[Extracted | DocumentBatch]:
         """The same, with rows that need nothing but their columns together in batches."""

@@ -17,10 +17,12 @@ from typing import Any
 from pipeline import command
 from pipeline.documents import Skipped, Superseded
 from pipeline.errors import AccountingError, GristmillError, UsageError
+from pipeline.extractors.batches import Release
 from pipeline.extractors.databases_login import is_address
 from pipeline.inspection import tables_write
 from pipeline.inspection.shown import table as aligned
 from pipeline.inspection.tables_read import Found, Piece, TablesSettings, read_tables
+from pipeline.pandas_later import leave_pandas_out
 from pipeline.settings import build, override, parse_yaml
 
 PEEK_ROWS = 3
@@ -84,6 +86,7 @@ class Account:
 
 def main(given: Sequence[str]) -> int:
     """The command."""
+    leave_pandas_out()
     parser = command.parser("python -m pipeline tables", __doc__ or "")
     parser.add_argument("source", metavar="SOURCE", help="a file, a folder, or the address of a database")
     parser.add_argument("out", nargs="?", type=Path, metavar="OUT", help="the folder to write")
@@ -121,17 +124,19 @@ def write(source: str, out: Path, settings: TablesSettings) -> Account:
     """Each table as a Parquet file in ``out``, with a summary and what was quarantined."""
     account = Account()
     taken: set[str] = set()
+    release = Release()
     with tables_write.whole(out) as folder, closing(tables_write.Quarantine(folder, _shown(source))) as quarantine:
         current: Seen | None = None
         file: tables_write.TableFile | None = None
         try:
-            for seen, item in _counted(read_tables(source, settings), account, quarantine):
+            for seen, item in _counted(read_tables(source, settings, folder=folder), account, quarantine):
                 if seen is not current or file is None:
                     if file is not None:
                         file.close()
                     current, seen.file = seen, f"{tables_write.file_name(seen.name, taken)}.parquet"
                     file = tables_write.TableFile(folder / seen.file, item.batch.schema)
                 file.write(item.batch)
+                release.after(item.batch.nbytes)
         finally:
             if file is not None:
                 file.close()

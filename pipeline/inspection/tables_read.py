@@ -12,7 +12,7 @@ import pyarrow as pa
 from pipeline import command
 from pipeline.documents import Skipped, Superseded
 from pipeline.errors import GristmillError, UsageError
-from pipeline.extractors.batches import Rows
+from pipeline.extractors.batches import Rows, TableBatch
 from pipeline.extractors.databases import DatabaseSettings
 from pipeline.extractors.databases_login import is_address
 from pipeline.extractors.files import Kind, SourceFile, kind_of, list_files
@@ -45,9 +45,10 @@ class Piece:
 Found = Piece | Skipped | Superseded
 
 
-def read_tables(source: str, settings: TablesSettings, max_rows: int | None = None) -> Iterator[Found]:
+def read_tables(source: str, settings: TablesSettings, max_rows: int | None = None, folder: Path | None = None) -> Iterator[Found]:
     """Everything that ``source`` holds; at most ``max_rows`` rows of each table where its size is known without reading it all.
 
+    ``folder``: where the rows of a dump wait that are more than fit in memory (default: the system's folder for temporary files).
     Raises UsageError when there is nothing there, and GristmillError where a bad row is to stop the reading.
     """
     if is_address(source):
@@ -70,7 +71,7 @@ def read_tables(source: str, settings: TablesSettings, max_rows: int | None = No
                 yield file
         elif kinds[file] == "sql":
             if file is dumps[0]:
-                yield from _dump(dumps, settings.sql)
+                yield from _dump(dumps, settings.sql, folder)
         else:
             yield from _file(file, kinds[file], settings, is_alone=root.is_file(), max_rows=max_rows)
 
@@ -90,11 +91,11 @@ def _file(file: SourceFile, kind: Kind | None, settings: TablesSettings, is_alon
         yield file.skipped(f"no table: {'a file of an unknown kind' if kind is None else f'a file of the kind {kind}'}")
 
 
-def _dump(files: list[SourceFile], settings: SqlSettings) -> Iterator[Found]:
-    from pipeline.extractors.sql_dump import TableBatch, read_database
+def _dump(files: list[SourceFile], settings: SqlSettings, folder: Path | None) -> Iterator[Found]:
+    from pipeline.extractors.sql_dump import read_database
 
     origin = files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
-    for item in read_database(files, settings):
+    for item in read_database(files, settings, folder):
         yield Piece(item.name, origin, item.batch) if isinstance(item, TableBatch) else item
 
 

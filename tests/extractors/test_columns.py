@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.documents import Document, to_batch
+from pipeline.documents import REMOVED, Document, Extracted, Removed, to_batch
 from pipeline.extractors import rows
 from pipeline.extractors.batches import Rows
 from pipeline.extractors.columns import DocumentBatch, is_columnar
@@ -28,9 +28,17 @@ MAPPINGS = [
     RowMapping(text="{a}\n\n{b}\n{c}", group="c", meta=("b", "a")),
     RowMapping(text="the same"),
     RowMapping(turns=(TurnTemplate("user", "{a}\n{b}", when_empty="only {a}"), TurnTemplate("assistant", "{c}"))),
-    RowMapping(turns=(TurnTemplate("system", "fixed"), TurnTemplate("human", "{a}"), TurnTemplate("assistant", "{b}{c}", when_empty="?")), meta=("c",)),
+    RowMapping(
+        turns=(TurnTemplate("system", "fixed"), TurnTemplate("human", "{a}"), TurnTemplate("assistant", "{b}{c}", when_empty="?")), meta=("c",)
+    ),
 ]
-NAMES = [("a", "b", "c"), ("instruction", "input", "output"), ("title", "body", "id"), ("system", "prompt", "response"), ("text", "title", "extractor")]
+NAMES = [
+    ("a", "b", "c"),
+    ("instruction", "input", "output"),
+    ("title", "body", "id"),
+    ("system", "prompt", "response"),
+    ("text", "title", "extractor"),
+]
 
 
 def batch_of(names: tuple[str, ...], table: list[tuple[str | None, ...]], start: int, mapping: RowMapping | None = None) -> DocumentBatch:
@@ -38,6 +46,16 @@ def batch_of(names: tuple[str, ...], table: list[tuple[str | None, ...]], start:
     batch = pa.RecordBatch.from_arrays([pa.array(cells, pa.string()) for cells in zip(*table, strict=True)], names=list(names))
     made = Rows(batch, np.arange(start, start + len(table)))
     return DocumentBatch(made, rows.plan(names, mapping, "x", made.dicts()), "a%20b.csv#row=", "csv")
+
+
+def removed_rows(source: str, items: list[Extracted]) -> list[dict[str, object]]:
+    """The rows of ``__removed`` for what is no document among ``items``."""
+    removed = [item for item in items if not isinstance(item, Document)]
+    assert all(isinstance(item, Removed) for item in removed)
+    documents = to_batch(source, [item.document for item in removed if isinstance(item, Removed)]).to_pylist()
+    why = [{"rule": item.rule, "reason": item.reason} for item in removed if isinstance(item, Removed)]
+    empty = dict.fromkeys(REMOVED.names)
+    return [{**empty, **document, **said} for document, said in zip(documents, why, strict=True)]
 
 
 @settings(max_examples=300, deadline=None)
@@ -48,21 +66,36 @@ def test_columns_give_the_same_documents(mapping: RowMapping | None, names: tupl
     if not is_columnar(made.plan):
         assert mapping is None
         return
-    batch, rest = made.made("søurce")
+    batch, without_text = made.made("søurce")
     items = list(made.items())
     batch.validate(full=True)
+    without_text.validate(full=True)
     assert batch.to_pylist() == to_batch("søurce", [item for item in items if isinstance(item, Document)]).to_pylist()
-    assert rest == [item for item in items if not isinstance(item, Document)]
+    assert without_text.to_pylist() == removed_rows("søurce", items)
+
+
+def test_many_rows_come_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces of a batch give the documents and removed rows of the whole, in order."""
+    whole = batch_of(NAMES[2], [(f"t{n}", "" if n % 2 else f"body {n}", str(n)) for n in range(7)], 3, RowMapping(text="{body}"))
+    monkeypatch.setattr("pipeline.extractors.columns.MAX_ROWS", 3)
+    pieces = [piece.made("s") for piece in whole.pieces()]
+    assert len(pieces) == 3
+    for part, expected in zip(zip(*pieces, strict=True), whole.made("s"), strict=True):
+        assert [row for batch in part for row in batch.to_pylist()] == expected.to_pylist()
 
 
 def test_only_plain_plans_are_columnar() -> None:
     """A plan that asks for anything beside templates of columns goes row by row."""
     table: list[tuple[str | None, ...]] = [("x", "y", "z")]
     assert is_columnar(batch_of(NAMES[0], table, 0, RowMapping(text="{a}")).plan)
-    for mapping in (RowMapping(text="{a.field}"), RowMapping(text="{a}", id="b"), RowMapping(messages="a"), RowMapping(text="{a}", formats={"a": "html"})):
+    for mapping in (
+        RowMapping(text="{a.field}"),
+        RowMapping(text="{a}", id="b"),
+        RowMapping(messages="a"),
+        RowMapping(text="{a}", formats={"a": "html"}),
+    ):
         assert not is_columnar(batch_of(NAMES[0], table, 0, mapping).plan)
     assert not is_columnar(batch_of(("messages", "text", "c"), [("[]", "y", "z")], 0).plan)
-    assert not is_columnar(batch_of(NAMES[0], [("1", "2", "3")], 0).plan)
 
 
 def test_the_stage_gives_the_same_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +106,8 @@ def test_the_stage_gives_the_same_dataset(tmp_path: Path, monkeypatch: pytest.Mo
         writer = csv.writer(file)
         writer.writerows([["id", "title", "body"], *([n, f"title {n}", "" if n % 7 == 0 else f'words "{n}"\nand more'] for n in range(5000))])
         file.write("1,2\n")
+    with (source / "numbers.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["id", "n", 'odd "name'], *([n, n * n, '"' if n % 3 else ""] for n in range(3000))])
     (part,) = list_parts("s", SourceSettings(str(source)), lambda path: "digest")
 
     def extracted() -> tuple[object, list[object]]:
@@ -85,4 +120,5 @@ def test_the_stage_gives_the_same_dataset(tmp_path: Path, monkeypatch: pytest.Mo
     fast = extracted()
     monkeypatch.setattr("pipeline.extractors.tables.is_columnar", lambda plan: False)
     assert fast == extracted()
-    assert "5001" in str(fast[0])
+    assert "8001" in str(fast[0])
+    assert "'no_text_columns': 3000" in str(fast[0])

@@ -59,12 +59,14 @@ def arrow(table: pa.Table, is_file: bool = True) -> bytes:
 
 
 def test_one_bad_line_costs_one_line(tmp_path: Path) -> None:
-    """Lines that are no objects are quarantined with their offset and bytes; all others are read, those without text removed."""
+    """Broken lines are quarantined with their offset and bytes; all others are read, those that are no object or hold no text removed."""
     data = '{"text": "one"}\n{"text": "cut\n\n[]\n"str"\n{"text": 5}\n{"tekst": "x"}\n{"text": "\\ud800"}\n{"text": NaN}\n{"text": "last"}'
     items = read(tmp_path, "jsonl", data)
     assert texts(items) == ["one", "last"]
-    assert errors(items) == ["row=1 broken JSON", "row=3 not an object", "row=4 not an object", "row=7 half a surrogate pair", "row=8 broken JSON"]
-    assert [item.document.locator for item in items if isinstance(item, Removed)] == ["a.jsonl#row=5", "a.jsonl#row=6"]
+    assert errors(items) == ["row=1 broken JSON", "row=7 half a surrogate pair", "row=8 broken JSON"]
+    gone = [(item.document.locator, item.rule) for item in items if isinstance(item, Removed)]
+    assert gone[:2] == [("a.jsonl#row=3", "not_an_object"), ("a.jsonl#row=4", "not_an_object")]
+    assert [where for where, _ in gone[2:]] == ["a.jsonl#row=5", "a.jsonl#row=6"]
     broken = next(item for item in items if isinstance(item, Skipped))
     assert (broken.offset, broken.raw) == (16, b'{"text": "cut\n')
 
@@ -137,10 +139,11 @@ def test_a_json_list_under_the_name_of_json_lines(tmp_path: Path) -> None:
 
 
 def test_broken_json_keeps_what_stands_before(tmp_path: Path) -> None:
-    """The elements before the break are read; the break is reported with its place; scalars are reported one by one."""
+    """The elements before the break are read; the break is reported with its place; scalars are removed one by one."""
     items = read(tmp_path, "json", '[{"text": "one"}, 5, {"text": "two"} {"text": "three"}]')
     assert texts(items) == ["one", "two"]
-    assert errors(items) == ["row=1 not an object", "row=3 broken JSON"]
+    assert errors(items) == ["row=3 broken JSON"]
+    assert [item.reason for item in items if isinstance(item, Removed)] == ["the element is a number"]
     for data in ("", "[", "{", '{"a": 1} x', "nul", "[" * 100_000, '{"a":' * 100_000, "1" * 5000, "[1,]", "\ufeff"):
         assert [type(item) for item in read(tmp_path, "json", data)][-1:] == [Skipped]
 
@@ -260,7 +263,7 @@ def test_damaged_and_empty_files(tmp_path: Path) -> None:
             assert [type(item) for item in read(tmp_path, kind, broken)][-1:] == [Skipped]
     assert errors(read(tmp_path, "parquet", parquet(TABLE.slice(0, 0)))) == [" empty"]
     assert errors(read(tmp_path, "jsonl", b"\n\n")) == [" empty"]
-    assert errors(read(tmp_path, "json", b"[]")) == [" empty"]
+    assert [type(item) for item in read(tmp_path, "json", b"[]")] == [Removed]
 
 
 @given(st.sampled_from(["parquet", "arrow"]), st.data())

@@ -12,10 +12,11 @@ import pytest
 
 from pipeline.documents import Document, Extracted, Removed, Skipped
 from pipeline.errors import SettingsError
+from pipeline.extractors.batches import TableBatch
 from pipeline.extractors.files import SourceFile
 from pipeline.extractors.rows import RowMapping
 from pipeline.extractors.sql import SAMPLE_ROWS, SqlDump
-from pipeline.extractors.sql_dump import TableBatch, table_batches
+from pipeline.extractors.sql_dump import table_batches
 from pipeline.extractors.sql_settings import SqlSettings
 
 POSTS = (
@@ -101,7 +102,9 @@ def test_more_rows_than_the_sample(tmp_path: Path) -> None:
 
 def test_broken_pieces_are_quarantined(tmp_path: Path) -> None:
     """What cannot be read is Skipped with its offset and a capped piece of it; its neighbours survive."""
-    found = extract(tmp_path, POSTS + "INSERT INTO posts VALUES (3,'" + "x" * 9000 + "');\n" + POSTS.splitlines()[-1].replace("(1,", "(4,") + "\nINSERT INTO")
+    found = extract(
+        tmp_path, POSTS + "INSERT INTO posts VALUES (3,'" + "x" * 9000 + "');\n" + POSTS.splitlines()[-1].replace("(1,", "(4,") + "\nINSERT INTO"
+    )
     skipped = [item for item in found if isinstance(item, Skipped)]
     assert [item.error.split(":")[0] for item in skipped] == ["wrong number of values", "cut short"]
     assert skipped[0].offset == len(POSTS) + len("INSERT INTO posts VALUES ")
@@ -127,7 +130,10 @@ def test_missing_file(tmp_path: Path) -> None:
     assert isinstance(only, Skipped) and only.error.startswith("cannot be read")
 
 
-@pytest.mark.parametrize(("content", "error"), [(b"", "empty"), (b"CREATE TABLE t (a int);", "empty"), (bytes(range(256)) * 9, "not text"), (b"\xff\xd8\xff" * 99, "no valid SQL")])
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [(b"", "empty"), (b"CREATE TABLE t (a int);", "empty"), (bytes(range(256)) * 9, "not text"), (b"\xff\xd8\xff" * 99, "no valid SQL")],
+)
 def test_files_without_rows(tmp_path: Path, content: bytes, error: str) -> None:
     """A file that brings no rows is told, whatever it holds."""
     (only,) = extract(tmp_path, content)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from pipeline.documents import Skipped, Superseded
 from pipeline.extractors import sql_dump, sql_replay
+from pipeline.extractors.batches import TableBatch
 from pipeline.extractors.files import SourceFile
-from pipeline.extractors.sql_dump import TableBatch, read_database
+from pipeline.extractors.sql_dump import read_database
 from pipeline.extractors.sql_settings import SqlSettings
 
 Cells = list[tuple[str | None, ...]]

@@ -19,7 +19,6 @@ from pipeline.extractors import dialects
 from pipeline.extractors.batches import Rows
 from pipeline.extractors.dialects import Dialect, Records
 from pipeline.extractors.files import SourceFile
-from pipeline.extractors.headers import has_header
 from pipeline.extractors.lines import lines
 from pipeline.extractors.rows import RowMapping, TurnTemplate
 from pipeline.extractors.tables import CsvSettings, CsvTable
@@ -175,23 +174,6 @@ def test_a_header_of_another_width_is_not_replaced_by_a_row(tmp_path: Path) -> N
     items = read(tmp_path, "key text,c\n" + "".join(f"k{letter},Bread {letter} wants time and warmth,x\n" for letter in "abcdef"))
     assert len(texts(items)) == 6
     assert errors(items) == ["bytes=0 before the table"]
-
-
-@pytest.mark.parametrize(
-    ("rows", "expected"),
-    [
-        ([["id", "text"], ["1", "a"]], True),
-        ([["1", "a"], ["2", "b"]], False),
-        ([["Bread wants time. It does.", "x"], ["More prose here. Really.", "y"]], False),
-        ([["yes", "a"], ["yes", "b"], ["no", "c"]], False),
-        ([["", "", "x"], ["a", "b", "c"]], False),
-        ([["text"], ["a"], ["text"]], True),
-        ([], False),
-    ],
-)
-def test_has_header(rows: list[list[str]], expected: bool) -> None:
-    """Names are short, different, filled, no numbers, and do not stand among the values."""
-    assert has_header(rows) is expected
 
 
 def test_header_told(tmp_path: Path) -> None:
