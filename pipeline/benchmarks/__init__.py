@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline.benchmarks import csv_files, deduplication, dumps, filtering, packing, pages
+from pipeline.benchmarks import csv_files, deduplication, dumps, filtering, packing, pages, suspects, training
 from pipeline.benchmarks.table import Result, Setup
 
 BENCHMARKS: dict[str, Callable[[Setup], Result]] = {
@@ -14,5 +14,7 @@ BENCHMARKS: dict[str, Callable[[Setup], Result]] = {
     "dedup": deduplication.measure,
     "pages": pages.measure,
     "tokenize": packing.measure,
+    "train": training.measure,
+    "suspects": suspects.measure,
 }
 """Benchmarks by name."""

@@ -54,12 +54,15 @@ class Result:
     about: Sequence[str]
     commands: Sequence[str]
     tables: Sequence[Table]
+    from_corpus: bool = True
+    """Whether the texts of the benchmark's corpus were measured, so that they are to be named."""
 
     def lines(self, corpus: Corpus) -> list[str]:
         """As Markdown."""
         tables = [line for table in self.tables for line in table.lines()]
         commands = ["```", *self.commands, "```", ""]
-        return [f"## {self.title}", "", *self.about, "", f"Texts: {corpus.about}. {machine()}.", "", *commands, *tables]
+        texts = f"Texts: {corpus.about}. " if self.from_corpus else ""
+        return [f"## {self.title}", "", *self.about, "", f"{texts}{machine()}.", "", *commands, *tables]
 
 
 def machine() -> str:

@@ -9,6 +9,7 @@ from pipeline.errors import UsageError, nearest
 
 KINDS = {
     "data": ("pipeline.exporting.data", "documents or rows of tokens, for TRL, axolotl, LLaMA-Factory or datasets"),
+    "model": ("pipeline.exporting.model", "what a run trained: merged, as GGUF, or the adapter"),
 }
 
 

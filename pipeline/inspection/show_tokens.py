@@ -84,7 +84,7 @@ def _sources(dataset: Dataset, names: set[str], documents: Path | None) -> dict[
     """The source of each document, out of the documents that the rows were made from where these are still there."""
     wanted = pa.array(sorted(names), pa.string())
     known: dict[str, str] = {}
-    for origin in [open_dataset(documents)] if documents else _origins(dataset):
+    for origin in [open_dataset(documents)] if documents else origins(dataset):
         for path in origin.files():
             for batch in read_batches(path, ["id", "source"]):
                 mine = batch.filter(pc.is_in(batch.column("id"), wanted))
@@ -92,7 +92,7 @@ def _sources(dataset: Dataset, names: set[str], documents: Path | None) -> dict[
     return known
 
 
-def _origins(dataset: Dataset) -> list[Dataset]:
+def origins(dataset: Dataset) -> list[Dataset]:
     """Datasets in the folders above that are the inputs of this one, as their digests say."""
     digests = {item["digest"] for item in dataset.manifest["inputs"]}
     above = dataset.folder.resolve().parents[:2]

@@ -27,7 +27,7 @@ from pipeline.packing.split import SPLITS, TRAIN, assign
 IGNORED = -100
 """The label of a token that is not learned, as PyTorch's cross entropy spells it."""
 
-PIECE = pa.struct([("id", pa.string()), ("start", pa.int32()), ("end", pa.int32())])
+PIECE = pa.struct([("id", pa.string()), ("source", pa.string()), ("start", pa.int32()), ("end", pa.int32())])
 
 ROWS = pa.schema(
     [
@@ -42,8 +42,8 @@ ROWS = pa.schema(
 
 ``labels``: the token itself where it is learned, else -100, and always -100 at the first token of a sequence, which would else be
 predicted from the sequence before it; they are not shifted. ``position_ids`` begin at 0 in each sequence. ``sequence_lengths`` add up
-to the row's length. ``pieces``: for each sequence the document, and which of its tokens these are. Padding is a sequence of its own
-(nothing of it is learned, nothing else attends to it) with a null ``id``.
+to the row's length. ``pieces``: for each sequence the document, its source, and which of its tokens these are. Padding is a sequence of
+its own (nothing of it is learned, nothing else attends to it) with a null ``id`` and ``source``.
 """
 
 LEFT_OUT = pa.schema([("id", pa.string()), ("source", pa.string()), ("start", pa.int32()), ("end", pa.int32())])
@@ -258,19 +258,19 @@ def _rows(chunks: Chunks, task: ShardTask) -> pa.RecordBatch:
     positions = np.arange(total, dtype=np.int32) - np.repeat(begins.astype(np.int32), task.length)
     of_row = np.concatenate([[0], np.cumsum(task.num_sequences)])
     by_token, by_sequence = np.concatenate([[0], ends])[of_row].astype(np.int32), of_row.astype(np.int32)
-    documents = _documents(chunks, task)
-    pieces = pa.StructArray.from_arrays([documents, pa.array(starts), pa.array(starts + task.length)], fields=list(PIECE))
+    names = (_names(chunks, task, column) for column in ("document", "source"))
+    pieces = pa.StructArray.from_arrays([*names, pa.array(starts), pa.array(starts + task.length)], fields=list(PIECE))
     columns = [pa.ListArray.from_arrays(by_token, pa.array(values)) for values in (ids, labels, positions)]
     columns += [pa.ListArray.from_arrays(by_sequence, values) for values in (pa.array(task.length), pieces)]
     return pa.RecordBatch.from_arrays(columns, schema=ROWS)
 
 
-def _documents(chunks: Chunks, task: ShardTask) -> pa.StringArray:
-    """The document's id of each sequence, null for padding."""
+def _names(chunks: Chunks, task: ShardTask, column: str) -> pa.StringArray:
+    """The ``document`` or ``source`` of each sequence, null for padding."""
     taken, order = [], np.argsort(task.chunk, kind="stable")
     numbers, firsts = np.unique(task.chunk[order], return_index=True)
     for number, rows in zip(numbers.tolist(), np.split(task.row[order], firsts[1:]), strict=True):
-        taken.append(pa.nulls(len(rows), pa.string()) if number == _PAD else chunks[number].document.take(pa.array(rows)))
+        taken.append(pa.nulls(len(rows), pa.string()) if number == _PAD else getattr(chunks[number], column).take(pa.array(rows)))
     return pa.concat_arrays(taken).take(pa.array(np.argsort(order, kind="stable")))
 
 

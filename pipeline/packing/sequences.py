@@ -121,7 +121,8 @@ def _reader(mapped: Any, path: Path) -> Any:
 
 
 class Chunk:
-    """A chunk: sequence ``r`` holds tokens ``offsets[r]`` to ``offsets[r + 1]`` and begins at token ``start[r]`` of ``document[r]``.
+    """A chunk: sequence ``r`` holds tokens ``offsets[r]`` to ``offsets[r + 1]`` and begins at token ``start[r]`` of ``document[r]``,
+    which is of ``source[r]``.
 
     The columns of one value a sequence are views of the memory map. Tokens are read from the file: rows take sequences from everywhere, each
     touch maps 64 KB, and mapped pages count as this process's memory.
@@ -133,6 +134,7 @@ class Chunk:
         self.offsets: np.ndarray = ids.offsets.to_numpy()
         self.start: np.ndarray = batch.column("start").to_numpy()
         self.document: pa.StringArray = batch.column("id")
+        self.source: pa.StringArray = batch.column("source")
         self._file = file
         self._ids_at, self._learned_at = (column.values.buffers()[1].address - base for column in (ids, learned))
 

@@ -1,11 +1,13 @@
-"""python -m pipeline.stages.train TOKENS RUN --recipe FILE: trains an adapter on packed rows; resumes from its checkpoints.
+"""python -m pipeline.stages.train TOKENS RUN --recipe FILE: trains an adapter, or a model, on packed rows; resumes from its checkpoints.
 
-RUN gets the adapter, the resolved recipe, metrics.jsonl, learning curves and samples from before and after.
+RUN gets what was trained, the resolved recipe, metrics.jsonl, learning curves and samples from before and after. On several GPUs:
+accelerate launch -m pipeline.stages.train TOKENS RUN --recipe FILE
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,14 +16,16 @@ from typing import Any
 
 from pipeline import bench, command
 from pipeline.commits import Build, copy
-from pipeline.datasets import RUN, Dataset, file_sha256, open_dataset
+from pipeline.datasets import RUN, Dataset, committed, file_sha256, open_dataset
 from pipeline.progress import Progress
-from pipeline.settings import digest, to_plain
+from pipeline.settings import digest
 from pipeline.stages.tokenize import DEFAULT_RECIPE
-from pipeline.training.recipe import Recipe, read_recipe
+from pipeline.training.recipe import Recipe, read_recipe, settings_of_run
 
 STAGE_VERSION = 1
 CHECKPOINTS = "checkpoints"
+SYNCED = ("adapter", "model")
+"""Folders of a run whose files are on disk already, and may be large."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +43,15 @@ class Job:
 
 
 def settings_for_key(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's values."""
-    plain: dict[str, Any] = to_plain(recipe)
-    return plain
+    """The recipe's values that decide what the run does."""
+    return settings_of_run(recipe)
 
 
 def resolve(recipe: Recipe, inputs: Sequence[Mapping[str, str]], file_digest: Callable[[Path], str] = file_sha256) -> Job:
     """Fix the key: a local model by the bytes of its configuration and weights, one of the Hub by its name and revision."""
     folder = Path(recipe.base_model)
-    files = sorted([*folder.glob("config.json"), *folder.glob("*.safetensors")]) if folder.is_dir() else []
+    weights = folder.glob("*.safetensors") if recipe.init == "pretrained" else ()
+    files = sorted([*folder.glob("config.json"), *weights]) if folder.is_dir() else []
     return Job(recipe, {path.name: file_digest(path) for path in files}, tuple(inputs))
 
 
@@ -61,7 +65,7 @@ def train(job: Job, tokens: Path, output: Path, progress: Progress) -> Dataset:
         made = sorted(path.relative_to(workshop) for path in workshop.rglob("*") if path.is_file())
         files = [path.as_posix() for path in made if path.parts[0] != CHECKPOINTS]
         for name in files:
-            copy(workshop / name, build.folder / name)
+            _place(workshop / name, build.folder / name, Path(name).parts[0] in SYNCED)
         about = {
             "stage": "train",
             "settings": settings_for_key(job.recipe),
@@ -71,10 +75,33 @@ def train(job: Job, tokens: Path, output: Path, progress: Progress) -> Dataset:
         return build.commit([], about, {"results": results}, files=files)
 
 
+def follow(job: Job, tokens: Path, output: Path, progress: Progress) -> None:
+    """What the processes beside the main one do under ``accelerate launch``: they train along, and write nothing."""
+    build = Build(output, job.key)
+    for folder in (build.target, build.folder):
+        done = committed(folder)
+        if done is not None and done.key == job.key:
+            return
+    _run(job.recipe, tokens, build.work / output.name, progress)
+
+
+def _place(source: Path, target: Path, synced: bool) -> None:
+    """Put a file of the workshop into the run: by a second name where that is enough."""
+    if synced:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        try:
+            os.link(source, target)
+            return
+        except OSError:
+            pass
+    copy(source, target)
+
+
 def _run(recipe: Recipe, tokens: Path, workshop: Path, progress: Progress) -> Any:
     from pipeline.training.run import run_training
 
-    return run_training(recipe, tokens, workshop, recipe.base_model, progress.say)
+    return run_training(recipe, tokens, workshop, recipe.base_model, progress.say, progress)
 
 
 def _lines(output: Path) -> list[str]:
@@ -96,9 +123,13 @@ def main(given: Sequence[str]) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="put one setting over the recipe's")
     arguments = parser.parse_args(given)
     tokens = open_dataset(command.require(arguments.tokens))
-    recipe = read_recipe(arguments.recipe or bench.find(DEFAULT_RECIPE), arguments.assignments)
-    with Progress("train", arguments.quiet) as progress:
+    follows = os.environ.get("RANK", "0") != "0"
+    with Progress("train", arguments.quiet or follows) as progress:
+        recipe = read_recipe(arguments.recipe or bench.find(DEFAULT_RECIPE), arguments.assignments, progress.say)
         job = resolve(recipe, [{"name": tokens.folder.resolve().name, "digest": tokens.digest}])
+        if follows:
+            follow(job, arguments.tokens, arguments.output, progress)
+            return 0
         dataset = train(job, arguments.tokens, arguments.output, progress)
     if not arguments.quiet:
         print(f"\ntrain: {arguments.output}")

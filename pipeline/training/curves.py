@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from pipeline.training.diagnosis import Diagnosis, diagnose
 from pipeline.training.metrics import Line, evaluations, training
 
 NAMES = ("learning_curve.svg", "learning_curve.png")
@@ -20,7 +22,7 @@ _PLATE = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}
 
 
 def draw(lines: Sequence[Line], title: str, out: Path) -> None:
-    """Draw ``lines`` (of metrics.jsonl) into the files NAMES of the folder ``out``."""
+    """Draw ``lines`` (of metrics.jsonl) into the files NAMES of the folder ``out``, with the best step and where validation turned."""
     steps = [line["step"] for line in training(lines)]
     losses = [line["loss"] for line in training(lines)]
     checks = evaluations(lines)
@@ -34,12 +36,23 @@ def draw(lines: Sequence[Line], title: str, out: Path) -> None:
             axes.plot([c["step"] for c in checks], [c["eval_loss"] for c in checks], "o-", color="#c1440e", label="validation")
             for step, loss in ((c["step"], c["eval_loss"]) for c in (checks[0], checks[-1])):
                 axes.annotate(f"{loss:.3f}", (step, loss), textcoords="offset points", xytext=(0, 7), ha="center", bbox=_PLATE)
+        _mark(axes, diagnose(lines))
         axes.set(title=title, xlabel="step", ylabel="loss (nats a token)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
         figure.savefig(out / NAMES[0], metadata={"Date": None})
         figure.savefig(out / NAMES[1], dpi=150)
+
+
+def _mark(axes: Any, found: Diagnosis) -> None:
+    """A ring around the best evaluation, and a line where validation turned."""
+    if found.best_step is not None:
+        axes.plot(
+            [found.best_step], [found.best_loss], "o", color="none", markeredgecolor="#1a7f37", markersize=11, label=f"best: step {found.best_step}"
+        )
+    if found.turned_at is not None:
+        axes.axvline(found.turned_at, color="#c1440e", linestyle=":", linewidth=1, label=f"validation turned: step {found.turned_at}")
 
 
 def smoothed(values: Sequence[float]) -> list[float]:

@@ -1,7 +1,8 @@
 """What a run measured, one JSON object a line in ``metrics.jsonl``.
 
-A training line has ``step``, ``epoch``, ``loss`` (mean since the line before), ``learning_rate``, ``grad_norm`` and ``tokens`` (trained on
-so far, filling included); an evaluation line has ``step``, ``eval_loss`` and ``eval_tokens`` (supervised ones). Losses are nats a token.
+A training line has ``step``, ``epoch``, ``loss`` (mean since the line before), ``accuracy`` (share of supervised tokens that were the likeliest,
+since then), ``learning_rate``, ``grad_norm`` and ``tokens`` (trained on so far, filling included); an evaluation line has ``step``,
+``eval_loss``, ``eval_accuracy``, ``eval_tokens`` (supervised ones) and, where the rows name them, ``eval_loss_by_source``. Losses are nats a token.
 """
 
 from __future__ import annotations
@@ -13,15 +14,20 @@ from typing import Any
 
 Line = dict[str, Any]
 
-_TRAINING = {name: name for name in ("step", "epoch", "loss", "learning_rate", "grad_norm")} | {"num_input_tokens_seen": "tokens"}
-_EVALUATION = {name: name for name in ("step", "eval_loss", "eval_tokens")}
+_TRAINING = {name: name for name in ("step", "epoch", "loss", "accuracy", "learning_rate", "grad_norm")} | {"num_input_tokens_seen": "tokens"}
+_EVALUATION = {name: name for name in ("step", "eval_loss", "eval_accuracy", "eval_tokens")}
 """The Trainer's names and ours."""
+
+OF_SOURCE = "eval_loss/"
+"""What the name of a source stands after in the Trainer's history."""
 
 
 def line_of(entry: Mapping[str, Any]) -> Line | None:
     """The line for an entry of the Trainer's history; None for an entry about anything else, such as speed."""
     names = _TRAINING if "loss" in entry else _EVALUATION if "eval_loss" in entry else {}
-    return {ours: entry[theirs] for theirs, ours in names.items() if theirs in entry} or None
+    line = {ours: entry[theirs] for theirs, ours in names.items() if theirs in entry}
+    by_source = {name.removeprefix(OF_SOURCE): value for name, value in entry.items() if name.startswith(OF_SOURCE)}
+    return line | ({"eval_loss_by_source": by_source} if by_source else {}) or None
 
 
 def write(path: Path, lines: Iterable[Line], append: bool = False) -> None:

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 import datasets as hf
+import pyarrow.compute as pc
 
 from pipeline.datasets import Dataset, open_dataset
 from pipeline.errors import DatasetError, UsageError
 from pipeline.training.recipe import Recipe
 
 _LEARNED = ["input_ids", "labels", "position_ids"]
-COLUMNS = {"train": _LEARNED, "validation": [*_LEARNED, "sequence_lengths", "pieces"]}
-"""The columns read of each split: prompts for the samples are cut from validation rows."""
+_WITH_PIECES = [*_LEARNED, "sequence_lengths", "pieces"]
+COLUMNS = {"train": _WITH_PIECES, "validation": _WITH_PIECES}
+"""The columns read of each split: prompts for the samples, and losses of single documents, are cut from rows."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of both splits; ``digest`` is that of the tokens they come from. ``validation`` is None when the split is empty."""
+    """The rows of both splits; ``digest`` is that of the tokens they come from. ``validation`` is None when the split is empty.
+
+    ``sources``: those that the validation rows name, sorted.
+    """
 
     train: hf.Dataset
     validation: hf.Dataset | None
     digest: str
+    sources: tuple[str, ...] = ()
 
 
 def open_rows(tokens: Path, recipe: Recipe, fingerprint: str, cache: Path) -> Rows:
@@ -45,7 +52,23 @@ def open_rows(tokens: Path, recipe: Recipe, fingerprint: str, cache: Path) -> Ro
     validation = _open_split(dataset, "validation", cache) if dataset.rows("validation") else None
     if validation is not None and recipe.eval_max_rows is not None:
         validation = validation.take(min(recipe.eval_max_rows, len(validation)))
-    return Rows(_open_split(dataset, "train", cache), validation, dataset.digest)
+    return Rows(_open_split(dataset, "train", cache), validation, dataset.digest, _sources(validation))
+
+
+def open_all(tokens: Path, recipe: Recipe, fingerprint: str, cache: Path) -> dict[str, hf.Dataset]:
+    """All rows of the splits that are not the test, by name; raises as ``open_rows`` does."""
+    rows = open_rows(tokens, dataclasses.replace(recipe, eval_max_rows=None), fingerprint, cache)
+    return {"train": rows.train, **({"validation": rows.validation} if rows.validation is not None else {})}
+
+
+def _sources(rows: hf.Dataset | None) -> tuple[str, ...]:
+    """The names of sources that pieces of rows carry; none in rows of before they did."""
+    if rows is None:
+        return ()
+    pieces = pc.list_flatten(rows.data.column("pieces"))
+    if pieces.type.get_field_index("source") < 0:
+        return ()
+    return tuple(sorted(name for name in pc.unique(pc.struct_field(pieces, "source")).to_pylist() if name is not None))
 
 
 def _open_split(dataset: Dataset, split: str, cache: Path) -> hf.Dataset:

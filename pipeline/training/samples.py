@@ -36,20 +36,29 @@ class Prompt:
     is_conversation: bool
 
 
-def write_samples(model: Any, info: TokenizerInfo, rows: hf.Dataset, path: Path) -> None:
-    """Let base model and adapter (a ``PeftModel``) go on from up to NUM_PROMPTS beginnings, greedily, and write Markdown to ``path``."""
+def write_samples(model: Any, info: TokenizerInfo, rows: hf.Dataset, path: Path, before: list[list[int]] | None = None) -> None:
+    """Let the model before and after training go on from up to NUM_PROMPTS beginnings, greedily, and write Markdown to ``path``.
+
+    ``before``: what ``write_before`` gave; without it ``model`` is a ``PeftModel``, whose base is asked.
+    """
     prompts = choose(rows)
-    with model.disable_adapter():
-        before = generate(model, info, prompts)
+    if before is None:
+        with model.disable_adapter():
+            before = generate(model, info, prompts)
     after = generate(model, info, prompts)
     about = f"Up to {MAX_NEW_TOKENS} tokens, greedy, on beginnings of documents that were held back from training."
     sections = ["# Before and after", about if prompts else "No document held back from training is long enough to begin and go on."]
     for number, (prompt, base, tuned) in enumerate(zip(prompts, before, after, strict=True), 1):
-        texts = {"Given": prompt.given, "Base model": base, "With the adapter": tuned, "As it stands": prompt.reference[:MAX_NEW_TOKENS]}
+        texts = {"Given": prompt.given, "Before": base, "After training": tuned, "As it stands": prompt.reference[:MAX_NEW_TOKENS]}
         blocks = [f"**{name}**\n\n{fenced(info.tokenizer.decode(ids, skip_special_tokens=False))}" for name, ids in texts.items()]
         sections.append("\n\n".join([f"## {number}. `{prompt.document}`", *blocks]))
     with writing(path) as file:
         file.write(("\n\n".join(sections) + "\n").encode("utf-8", "replace"))
+
+
+def write_before(model: Any, info: TokenizerInfo, rows: hf.Dataset) -> list[list[int]]:
+    """What a model writes that is about to be trained whole."""
+    return generate(model, info, choose(rows))
 
 
 def choose(rows: hf.Dataset) -> list[Prompt]:

@@ -36,7 +36,7 @@ documents = st.lists(
 def encoded(masks: list[tuple[list[int], int]], first: int = 0) -> pa.RecordBatch:
     """Sequences with ids that name document and position, in groups."""
     rows = [
-        {"id": f"d{first + n}", "source": "s", "split_hash": group * 2**62, "start": n % 3, "input_ids": [(first + n) * 100 + i for i in range(len(mask))], "learned": mask}
+        {"id": f"d{first + n}", "source": f"s{(first + n) % 2}", "split_hash": group * 2**62, "start": n % 3, "input_ids": [(first + n) * 100 + i for i in range(len(mask))], "learned": mask}
         for n, (mask, group) in enumerate(masks)
     ]
     return pa.RecordBatch.from_pylist(rows, schema=ENCODED)
@@ -78,6 +78,7 @@ def test_rows_hold_every_sequence_once(tmp_path_factory: pytest.TempPathFactory,
                 assert row["labels"][part] == [token if flag and i else IGNORED for i, (token, flag) in enumerate(zip(ids, mask, strict=True))]
                 assert row["position_ids"][part] == list(range(size))
                 assert piece["end"] - piece["start"] == size
+                assert piece["source"] == f"s{number % 2}"
                 assert piece["id"] not in found
                 found[piece["id"]] = split
                 begin += size
@@ -95,6 +96,7 @@ def test_padded_rows_have_one_length(tmp_path_factory: pytest.TempPathFactory, m
     for row in rows:
         assert len(row["input_ids"]) == sum(row["sequence_lengths"]) == CAPACITY
         names = [piece["id"] for piece in row["pieces"]]
+        assert all((piece["source"] is None) == (piece["id"] is None) for piece in row["pieces"])
         size = next(size for size, name in zip(row["sequence_lengths"], names, strict=True) if name is not None)
         rest = CAPACITY - size
         assert names == ([names[0]] if not rest else [None, names[1]] if side == "left" else [names[0], None])

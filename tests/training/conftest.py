@@ -22,7 +22,7 @@ prepare_process()  # before a test module imports torch
 
 LENGTH = 32
 INTS = pa.list_(pa.int32())
-PIECES = pa.list_(pa.struct([("id", pa.string()), ("start", pa.int32()), ("end", pa.int32())]))
+PIECES = pa.list_(pa.struct([("id", pa.string()), ("source", pa.string()), ("start", pa.int32()), ("end", pa.int32())]))
 SCHEMA = pa.schema([("input_ids", INTS), ("labels", INTS), ("position_ids", INTS), ("sequence_lengths", INTS), ("pieces", PIECES)])
 
 Row = dict[str, Any]
@@ -36,7 +36,7 @@ def packed_row(lengths: Sequence[int], chance: random.Random, prompt: int = 1) -
         "labels": [token if i >= prompt else -100 for ids in sequences for i, token in enumerate(ids)],
         "position_ids": [i for ids in sequences for i in range(len(ids))],
         "sequence_lengths": list(lengths),
-        "pieces": [{"id": f"{i:032x}", "start": 0, "end": length} for i, length in enumerate(lengths)],
+        "pieces": [{"id": f"{i:032x}", "source": ("docs", "forum")[i % 2], "start": 0, "end": length} for i, length in enumerate(lengths)],
     }
 
 
@@ -85,3 +85,27 @@ def tokens(commit: Commit, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe(tiny_model: Path) -> Recipe:
     """LoRA in fp32, a few steps."""
     return Recipe(base_model=str(tiny_model), adapter="lora", bf16=False, sequence_len=LENGTH, max_steps=6, learning_rate=0.01, lora_r=4)
+
+
+def train_run(recipe: Recipe, tokens: Path, out: Path) -> Path:
+    """A run as the train stage commits it."""
+    from pipeline.datasets import open_dataset
+    from pipeline.progress import Progress
+    from pipeline.stages import train
+
+    job = train.resolve(recipe, [{"name": tokens.name, "digest": open_dataset(tokens).digest}])
+    train.train(job, tokens, out, Progress("train", quiet=True))
+    return out
+
+
+@pytest.fixture(scope="session")
+def trained(tiny_model: Path, commit: Commit, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project's data folder: tokens/set, and committed runs of LoRA and of QLoRA (runs/lora, runs/qlora) that moved the model."""
+    root = tmp_path_factory.mktemp("data")
+    tokens = commit(root / "tokens" / "set", {"train": rows(6), "validation": rows(3, seed=1)})
+    for adapter in ("lora", "qlora"):
+        recipe = Recipe(
+            base_model=str(tiny_model), adapter=adapter, bf16=False, sequence_len=LENGTH, max_steps=6, learning_rate=0.02, lora_r=4, logging_steps=6
+        )
+        train_run(recipe, tokens, root / "runs" / adapter)
+    return root

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import SettingsError
+from pipeline.training import recipe_table
 from pipeline.training.recipe import Recipe, read_recipe
 
 SHIPPED = sorted((Path(__file__).resolve().parents[2] / "train").glob("*.yaml"))
@@ -33,15 +35,23 @@ def test_shipped_recipes_read(path: Path) -> None:
     [
         ("lora_rank: 8", "did you mean 'lora_r'?"),
         ("learning_rate: fast", "expected a number"),
-        ("optimizer: adam", "allowed: adamw_torch"),
+        ("optimizer: adan", "did you mean 'adam'?"),
         ("micro_batch_size: 0", "allowed: 1 or more"),
         ("bnb_config_kwargs: {bnb_4bit_quant_type: nf5}", "nf4"),
         ("adapter: lora\nload_in_4bit: true", "contradicts adapter: lora"),
         ("bf16: true\nfp16: true", "keep one"),
         ("warmup_ratio: 0.1\nwarmup_steps: 3", "keep one"),
-        ("lora_target_modules: [q_proj]\nlora_target_linear: true", "keep one"),
-        ("lora_target_linear: false", "name lora_target_modules"),
+        ("adapter: lora\nlora_target_linear: false", "name lora_target_modules"),
         ("early_stopping_patience: 2", "set eval_steps too"),
+        ("load_in_8bit: true", "needs adapter: lora"),
+        ("init: random\nadapter: lora", "leave it out"),
+        ("overrides_of_model_config: {hidden_size: 8}", "needs init: random"),
+        ("bfloat16: true\nfp16: true", "keep one"),
+        ("bfloat16: true\nbf16: false", "keep one"),
+        ("lr_scheduler: linear\ncosine_min_lr_ratio: 0.1", "needs lr_scheduler: cosine"),
+        ("eval_steps: 5\nevals_per_epoch: 2", "keep one"),
+        ("save_steps: 5\nsaves_per_epoch: 2", "keep one"),
+        ("save_steps: 2.5", "whole numbers of steps"),
     ],
 )
 def test_a_mistake_is_named_with_its_remedy(tmp_path: Path, text: str, said: str) -> None:
@@ -78,6 +88,17 @@ def test_rows_are_named_after_tokenizer_and_length(base: str, tokenizer: str | N
 
 def test_reading_a_recipe_does_not_load_torch() -> None:
     """Planning and tokenizing read recipes without the extra ``train``."""
-    code = "import sys, pipeline.training.recipe, pipeline.training.run; print([m for m in ('torch', 'transformers', 'datasets') if m in sys.modules])"
+    code = (
+        "import sys, pipeline.training.recipe, pipeline.training.run; print([m for m in ('torch', 'transformers', 'datasets') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=SHIPPED[0].parents[1])
     assert done.stdout.strip() == "[]"
+
+
+def test_the_table_of_keys_is_current() -> None:
+    """docs/recipes.md says what the code says (else: python -m pipeline.training.recipe_table docs/recipes.md), and no key is without words."""
+    page = (SHIPPED[0].parents[1] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    assert recipe_table.put(page) == page
+    rows = [line.split(" | ") for line in recipe_table.table().splitlines()[2:]]
+    assert len(rows) == len(dataclasses.fields(Recipe)) and all(len(row) == 5 and row[3].strip() for row in rows)
+    assert all(path.stem in page for path in SHIPPED)

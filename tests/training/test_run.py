@@ -55,14 +55,14 @@ def test_a_run_leaves_everything(recipe: Recipe, tokens: Path, tmp_path: Path) -
     assert summary.base_loss is not None and summary.final_loss is not None and summary.final_loss < summary.base_loss
     assert any("max_steps 8 wins over num_epochs 1" in line for line in said)
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written == {"adapter", "checkpoints", "recipe.yaml", "metrics.jsonl", "samples.md", *curves.NAMES}
+    assert written == {"adapter", "checkpoints", "recipe.yaml", "metrics.jsonl", "samples.md", "diagnosis.json", "documents.parquet", *curves.NAMES}
     assert read_recipe(tmp_path / "out" / "recipe.yaml") == recipe
     lines = metrics.read(tmp_path / "out" / "metrics.jsonl")
     assert [line["step"] for line in metrics.evaluations(lines)] == [0, 3, 6, 8]
     assert [line["step"] for line in metrics.training(lines)] == list(range(1, 9))
-    assert set(metrics.training(lines)[0]) == {"step", "epoch", "loss", "learning_rate", "grad_norm", "tokens"}
+    assert set(metrics.training(lines)[0]) == {"step", "epoch", "loss", "accuracy", "learning_rate", "grad_norm", "tokens"}
     samples = (tmp_path / "out" / "samples.md").read_text()
-    assert samples.count("**Base model**") == samples.count("**With the adapter**") >= 1
+    assert samples.count("**Before**") == samples.count("**After training**") >= 1
 
 
 def test_the_adapter_loads_with_plain_peft_and_generates(recipe: Recipe, tokens: Path, tmp_path: Path) -> None:
