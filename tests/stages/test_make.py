@@ -36,6 +36,8 @@ class Bench:
         self.folder = folder
         for name in ("Makefile", "pyproject.toml"):
             shutil.copy(CHECKOUT / name, folder)
+        (folder / "pipeline").mkdir()
+        shutil.copy(CHECKOUT / "pipeline" / "goals.mk", folder / "pipeline")
         for name in ("stages", "filters"):
             shutil.copytree(CHECKOUT / name, folder / name)
         (folder / "train").mkdir()
@@ -189,7 +191,9 @@ def test_killed_in_the_middle(bench: Bench) -> None:
     bench.edit("stages/filter.yaml", "min_chars: 20", "min_chars: 100")
     before = (bench.folder / "data" / "clean" / "__manifest.json").read_bytes()
     process = subprocess.Popen(["make", "RECIPE=tiny", "clean"], cwd=bench.folder, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL)
-    time.sleep(1.2)
+    while not list((bench.folder / "data").glob(".clean.partial-*")):
+        assert process.poll() is None, "the stage was over before it could be killed"
+        time.sleep(0.001)
     os.killpg(process.pid, 9)
     process.wait()
     assert (bench.folder / "data" / "clean" / "__manifest.json").read_bytes() == before
