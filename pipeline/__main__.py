@@ -10,15 +10,22 @@ from pipeline import command
 from pipeline.errors import UsageError, nearest
 
 COMMANDS = {
+    "init": ("pipeline.init", "lay out a new project that works at once"),
     "extract": ("pipeline.stages.extract", "sources become documents"),
     "filter": ("pipeline.stages.filter", "duplicates, refusals and slop go"),
     "tokenize": ("pipeline.stages.tokenize", "documents become packed rows of tokens"),
     "perplexity": ("pipeline.stages.perplexity", "how surprised a small model is by each document, as scores"),
+    "estimate": ("pipeline.inspection.estimate", "the steps, time and memory that a recipe takes, before it runs"),
     "train": ("pipeline.stages.train", "a QLoRA adapter is trained on them"),
+    "chat": ("pipeline.inspection.chat", "a conversation with what a run trained"),
+    "search": ("pipeline.training.search", "settings of a recipe are tried, and the best become one"),
     "try": ("pipeline.inspection.try_settings", "what a change of the filter's settings would remove, keep and cut"),
     "show": ("pipeline.inspection.show", "a packed row or a document as people read it, or what a dataset holds"),
     "export": ("pipeline.exporting.command", "what was built, as files that other tools read"),
     "tables": ("pipeline.inspection.tables", "the tables of a dump, a database, a CSV file or a spreadsheet as Parquet"),
+    "report": ("pipeline.reporting.command", "one page that shows what became of the data"),
+    "suspects": ("pipeline.inspection.suspects", "documents that a run found strange: wrong answers, gibberish, leaked copies"),
+    "ablate": ("pipeline.inspection.ablate", "what a rule or a source does to the validation loss, beside chance"),
     "why": ("pipeline.inspection.why", "what each stage said about a document"),
     "verify": ("pipeline.inspection.verify", "compare every byte of a dataset with its manifest"),
 }

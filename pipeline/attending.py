@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from pipeline.commits import WORK, write_json
 from pipeline.errors import GristmillError
 from pipeline.pandas_later import leave_pandas_out
@@ -83,6 +85,7 @@ def run_task(work: Work, alone: bool) -> Any:
             record = attend(work)
     write_json(work.record, record)
     work.mark.unlink(missing_ok=True)
+    pa.default_memory_pool().release_unused()  # else the memory of one step's batches is missing from that of the next step's arrays
     return record
 
 

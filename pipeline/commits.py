@@ -140,7 +140,7 @@ class ShardWriter:
             return
         if self._open is None:
             self._start()
-        table = pa.Table.from_batches(self._pending, self._schema).combine_chunks()
+        table = pa.Table.from_batches(self._pending, self._schema)
         self._open[2].write_table(table, row_group_size=max(1, table.num_rows))
         self._shard_bytes += self._pending_bytes
         self._shard_rows += table.num_rows
@@ -330,6 +330,7 @@ class Build:
             old = self._old()
             self.target.rename(old)
             self.folder.rename(self.target)
+        shutil.rmtree(self.target / WORK, ignore_errors=True)  # a dying worker may have written between; under the new name it cannot
         _sync_folder(self.target.parent)
         self._sweep(keep=None)
         return open_dataset(self.target)

@@ -54,10 +54,11 @@ class AccountingError(GristmillError):
 
 
 class MissingPackageError(GristmillError):
-    """An optional package is missing; names the extra that brings it."""
+    """An optional package is missing; names the extra that brings it, where one does."""
 
-    def __init__(self, package: str, used_for: str, extra: str) -> None:
-        super().__init__(package, f"is not installed, and {used_for} needs it", f"run: pip install 'gristmill[{extra}]'")
+    def __init__(self, package: str, used_for: str, extra: str | None = None) -> None:
+        install = f"'gristmill[{extra}]'" if extra else package
+        super().__init__(package, f"is not installed, and {used_for} needs it", f"run: pip install {install}")
 
     def __reduce__(self) -> tuple[object, ...]:
         return (GristmillError, (self.where, self.what, self.todo))

@@ -75,7 +75,7 @@ def load_tokenizer(name: str, revision: str | None = None) -> TokenizerInfo:
 
     Raises UsageError with one line when there is none, it cannot be read, or it names no end-of-text token.
     """
-    files = _local_files(Path(name)) if Path(name).exists() else _hub_files(name, revision)
+    files = tokenizer_files(name, revision)
     where = str(files["tokenizer.json"]) if Path(name).exists() else name
     definition = _read_json(files["tokenizer.json"])
     if not isinstance(definition.get("model"), dict):
@@ -106,6 +106,11 @@ def load_tokenizer(name: str, revision: str | None = None) -> TokenizerInfo:
     )
     vars(info)["tokenizer"] = tokenizer  # building it again takes a third of a second
     return info
+
+
+def tokenizer_files(name: str, revision: str | None = None) -> dict[str, Path]:
+    """The files of the tokenizer in a folder, in a ``tokenizer.json`` or of a Hub id, by their names; raises UsageError when there is none."""
+    return _local_files(Path(name)) if Path(name).exists() else _hub_files(name, revision)
 
 
 def fingerprint(definition: Mapping[str, Any], chat_template: str | None, special_ids: Mapping[str, int | None]) -> str:

@@ -27,7 +27,7 @@ class Progress:
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
 
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn())
             self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
             self._bar.start()
         return self
@@ -42,7 +42,7 @@ class Progress:
         if self._bar is not None:
             if self._task is not None:
                 self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(f"{self.stage}: {step}", total=total, completed=done)
+            self._task = self._bar.add_task(f"{self.stage}: {step}", total=total, completed=done, note="")
         elif done and not self.quiet:
             self.say(f"{step}: {done} of {total} tasks were finished by an earlier run")
 
@@ -54,6 +54,16 @@ class Progress:
         elif not self.quiet and time.monotonic() - self._last >= PLAIN_SECONDS:
             self._last = time.monotonic()
             self.say(f"{self._step}: {self._done} of {self._total}")
+
+    @property
+    def has_bar(self) -> bool:
+        """Whether there is a terminal with a bar."""
+        return self._bar is not None
+
+    def note(self, text: str) -> None:
+        """What stands beside the bar from now on; nothing elsewhere."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, note=text)
 
     def say(self, line: str) -> None:
         """A line of its own, whatever form the progress takes."""

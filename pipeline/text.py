@@ -342,7 +342,8 @@ def _points(padded: NDArray[np.uint8], lead: Rows) -> tuple[Rows, Rows]:
 def word_characters() -> NDArray[np.bool_]:
     r"""bool[0x110000]: whether ``\w`` matches the character, asked of ``re`` itself."""
     table = np.zeros(0x110000, np.bool_)
-    for run in _WORD.finditer("".join(map(chr, range(0x40000)))):  # no letters beyond
+    characters = np.arange(0x40000, dtype="<u4").tobytes().decode("utf-32-le", "surrogatepass")  # no letters beyond
+    for run in _WORD.finditer(characters):
         table[run.start() : run.end()] = True
     return table
 

@@ -5,6 +5,7 @@ INPUT is a dataset, a folder of datasets, or any folder or file of Parquet, JSON
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -143,4 +144,5 @@ def main(given: Sequence[str]) -> int:
 if __name__ == "__main__":
     from pipeline.stages import filter as module
 
+    gc.freeze()  # what was imported stays: not to be gone through again at each collection
     sys.exit(command.run(module.main))

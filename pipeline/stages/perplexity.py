@@ -10,7 +10,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -38,7 +38,7 @@ from pipeline.summary import print_summary
 from pipeline.training.recipe import Recipe
 from pipeline.units import beat
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 BATCH_ROWS = 256
 FIELDS = {
     "perplexity_loss": pa.float32(),
@@ -194,44 +194,11 @@ def _encoder(model: str, max_tokens: int) -> Encoder:
 
 def _losses(sequences: Sequence[tuple[np.ndarray, np.ndarray]], settings: PerplexitySettings) -> list[Loss]:
     """Sum of the losses and number of the marked tokens of each sequence (ids, marks); the first token of a sequence has none."""
-    order = sorted(range(len(sequences)), key=lambda at: (len(sequences[at][0]), at))
-    losses: list[Loss] = [(0.0, 1)] * len(sequences)
-    for group in _groups([len(sequences[at][0]) for at in order], settings.batch_tokens):
-        chosen = [order[at] for at in group]
-        for at, loss in zip(chosen, _forward([sequences[at] for at in chosen], settings.model), strict=True):
-            losses[at] = loss
-    return losses
+    model = _model(settings.model)
+    from pipeline.training.losses import sequence_sums
 
-
-def _groups(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
-    """Runs of neighbours (lengths ascend) that fill at most ``max_tokens`` when all are as long as the last."""
-    group: list[int] = []
-    for at, length in enumerate(lengths):
-        if group and (len(group) + 1) * length > max_tokens:
-            yield group
-            group = []
-        group.append(at)
-    if group:
-        yield group
-
-
-def _forward(sequences: Sequence[tuple[np.ndarray, np.ndarray]], name: str) -> list[Loss]:
-    import torch
-
-    model = _model(name)
-    longest = max(len(ids) for ids, _ in sequences)
-    ids = torch.zeros(len(sequences), longest, dtype=torch.long)
-    marks = torch.zeros(len(sequences), longest, dtype=torch.bool)
-    there = torch.zeros(len(sequences), longest, dtype=torch.long)
-    for row, (tokens, marked) in enumerate(sequences):
-        ids[row, : len(tokens)], marks[row, : len(tokens)], there[row, : len(tokens)] = torch.from_numpy(tokens), torch.from_numpy(marked), 1
-    ids, marks, there = (part.to(model.device) for part in (ids, marks, there))
-    with torch.inference_mode():
-        logits = model(input_ids=ids, attention_mask=there, use_cache=False).logits[:, :-1]
-        taken = marks[:, 1:]
-        each = torch.zeros(taken.shape, dtype=torch.float32, device=model.device)
-        each[taken] = torch.nn.functional.cross_entropy(logits[taken].float(), ids[:, 1:][taken], reduction="none")
-    return [(float(loss), max(1, int(num))) for loss, num in zip(each.double().sum(1).tolist(), taken.sum(1).tolist(), strict=True)]
+    sums = sequence_sums(model, sequences, settings.batch_tokens)
+    return [(loss, max(1, num)) for loss, num in zip(sums.loss.tolist(), sums.tokens.tolist(), strict=True)]
 
 
 @lru_cache(maxsize=1)

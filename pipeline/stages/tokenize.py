@@ -40,7 +40,7 @@ from pipeline.summary import print_summary
 from pipeline.training.recipe import OWN_FOLDER, OWN_NAME, Recipe, read_recipe
 from pipeline.units import units
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 NOTES = {
     "control_literals": "pieces of text look like control tokens; they are encoded as plain text",
     "bytes_lost": "bytes of text have no token in this vocabulary and were left out",

@@ -113,8 +113,9 @@ def test_the_same_board_as_csv_and_sqlite(folder: Path) -> None:
 
 def rows_of_dump(folder: Path) -> dict[str, list[dict]]:
     """The rows of the board's dump, read as the documents of a plain extraction."""
+    from pipeline.extractors.batches import TableBatch
     from pipeline.extractors.files import SourceFile
-    from pipeline.extractors.sql_dump import TableBatch, table_batches
+    from pipeline.extractors.sql_dump import table_batches
     from pipeline.extractors.sql_settings import SqlSettings
 
     found: dict[str, list[dict]] = {}
