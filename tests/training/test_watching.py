@@ -157,15 +157,34 @@ def test_tensorboard_is_told_what_metrics_hold(recipe: Recipe, tokens: Path, tmp
     assert {"eval/loss/docs", "eval/loss/forum", "eval/accuracy", "train/accuracy"} <= set(events.Tags()["scalars"])
 
 
+def launched(num_processes: int, program: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program with ``accelerate launch``, in processes that speak over the loopback interface."""
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(num_processes), "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_ip", "127.0.0.1", "--main_process_port", "0"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo"}
+    try:
+        return subprocess.run([*launch, *program], cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
+    except subprocess.TimeoutExpired as stuck:
+        return subprocess.CompletedProcess(stuck.cmd, 1, "", f"{stuck}\n{stuck.stderr!r}")
+
+
+def skip_unless_processes_meet(folder: Path) -> None:
+    """Skip the test where two processes that do nothing but meet fail as well: then it is the machine, not the trainer."""
+    program = folder / "meet.py"
+    program.write_text("import accelerate\n\naccelerate.PartialState(cpu=True).wait_for_everyone()\n")
+    done = launched(2, [str(program)], folder)
+    if done.returncode != 0:
+        pytest.skip(f"processes of torch.distributed cannot meet on this machine: {done.stderr[-300:]}")
+
+
 def test_two_processes_train_as_one(recipe: Recipe, tokens: Path, tmp_path: Path) -> None:
     """Under accelerate launch two processes with a row each take the steps of one with two rows: same losses, same validation, one run."""
     recipe = dataclasses.replace(recipe, max_steps=2, save_steps=1)
     file = tmp_path / "recipe.yaml"
     file.write_text(json.dumps({name: value for name, value in settings_of_run(recipe).items() if value not in (None, [], {})}))
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision"]
-    launch += ["no", "--dynamo_backend", "no", "--main_process_port", "0", "-m", "pipeline.stages.train", str(tokens), str(tmp_path / "two")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([*launch, "--recipe", str(file)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=400)
+    done = launched(2, ["-m", "pipeline.stages.train", str(tokens), str(tmp_path / "two"), "--recipe", str(file)], tmp_path)
+    if done.returncode != 0:
+        skip_unless_processes_meet(tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     two = metrics.read(tmp_path / "two" / "metrics.jsonl")
     one = run(dataclasses.replace(recipe, micro_batch_size=2), tokens, tmp_path / "one")
