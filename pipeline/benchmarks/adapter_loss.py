@@ -22,7 +22,8 @@ def main(given: Sequence[str]) -> None:
     import torch
     from peft import PeftModel
 
-    from pipeline.training.collate import IGNORED, collate
+    from pipeline.models import IGNORED
+    from pipeline.training.collate import collate
     from pipeline.training.model import load_base, precision
     from pipeline.training.rows import open_rows
 

@@ -6,10 +6,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.datasets import Dataset
-from pipeline.models import TokenizerInfo
+from pipeline.models import IGNORED, TokenizerInfo
 from pipeline.packing.reading import read_rows
 
-IGNORED = -100
 SAMPLED_ROWS = 64
 """Rows that are decoded to see how many bytes a token has."""
 

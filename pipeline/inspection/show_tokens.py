@@ -17,10 +17,9 @@ from pipeline.inspection.bars import bars
 from pipeline.inspection.place import Place, locate
 from pipeline.inspection.shown import Page, table
 from pipeline.inspection.text_page import TextPage
-from pipeline.models import TokenizerInfo, load_tokenizer
+from pipeline.models import IGNORED, TokenizerInfo, load_tokenizer
 from pipeline.packing.figures import histogram, shares
 from pipeline.packing.reading import read_rows
-from pipeline.packing.rows import IGNORED
 from pipeline.packing.split import SPLITS
 
 OPEN, CLOSE = "\u27e6", "\u27e7"

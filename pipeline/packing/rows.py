@@ -17,15 +17,12 @@ import pyarrow.parquet as pq
 
 from pipeline.commits import writing
 from pipeline.errors import UsageError
-from pipeline.models import TokenizerInfo
+from pipeline.models import IGNORED, TokenizerInfo
 from pipeline.packing import mix
 from pipeline.packing.plan import PACKERS, Plan, counted, shuffled
 from pipeline.packing.sequences import Chunks, Place, SequenceIndex
 from pipeline.packing.settings import TokenizeSettings
 from pipeline.packing.split import SPLITS, TRAIN, assign
-
-IGNORED = -100
-"""The label of a token that is not learned, as PyTorch's cross entropy spells it."""
 
 PIECE = pa.struct([("id", pa.string()), ("source", pa.string()), ("start", pa.int32()), ("end", pa.int32())])
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-IGNORED = -100
-"""The label of a token that is not learned, as PyTorch's cross entropy has it."""
+from pipeline.models import IGNORED
 
 FILL = 0
 """The token that fills a batch where a row ends early. Any would do."""

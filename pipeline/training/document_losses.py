@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.commits import Build, ShardWriter, write_json, writing
 from pipeline.datasets import Dataset, open_dataset
 from pipeline.errors import MissingPackageError
-from pipeline.models import load_tokenizer
+from pipeline.models import IGNORED, load_tokenizer
 from pipeline.settings import digest
 from pipeline.training.quiet import prepare_process, quiet_libraries
 from pipeline.training.recipe import Recipe
@@ -57,7 +57,6 @@ FRAME_ROWS = 512
 FRAME_SHARE = 0.8
 """What stands at the beginning, or end, of so many of the prompts in the first rows belongs to the template."""
 
-IGNORED = -100
 DIGITS = 6
 
 Row = Mapping[str, Any]
@@ -234,15 +233,14 @@ def _document(split: str, name: str, parts: Sequence[Mapping[str, Any]], sources
     }
 
 
-def write(both: Models, rows: Any, recipe: Recipe, out: Path, parts: Path, say: Callable[[str], None]) -> None:
-    """Measure the first of a run's ``rows``, as many as the recipe says (``document_losses_max_rows``), and write ``out/documents.parquet``.
+def write(both: Models, splits: Mapping[str, Any], recipe: Recipe, out: Path, parts: Path, say: Callable[[str], None]) -> None:
+    """Measure the first rows of a run's ``splits``, as many as the recipe says (``document_losses_max_rows``), and write ``out/documents.parquet``.
 
     ``parts``: a folder for what was measured so far.
     """
     limit = recipe.document_losses_max_rows
     if limit == 0:
         return
-    splits = {"train": rows.train, **({"validation": rows.validation} if rows.validation is not None else {})}
     total = sum(map(len, splits.values()))
     share = 1.0 if limit is None else min(1.0, limit / total)
     some = {split: _First(rows, max(1, round(share * len(rows)))) for split, rows in splits.items() if len(rows)}

@@ -21,18 +21,14 @@ from pipeline.training.outputs import save_adapter, save_model
 from pipeline.training.recipe import Precision, Recipe
 from pipeline.training.recorder import Recorder, trackers
 from pipeline.training.rows import Rows
+from pipeline.training.trained import ADAPTER, MODEL
 from pipeline.training.trainer import RecipeTrainer
 
-ADAPTER, MODEL, CHECKPOINTS, METRICS = "adapter", "model", "checkpoints", "metrics.jsonl"
+CHECKPOINTS, METRICS = "checkpoints", "metrics.jsonl"
 _NEVER = 2**31
 """An interval longer than any run."""
 
 _SGD_MOMENTUM = 0.9
-
-
-def kept(recipe: Recipe) -> str:
-    """The folder of a run that holds what was trained."""
-    return MODEL if recipe.adapter == "none" else ADAPTER
 
 
 def num_processes() -> int:

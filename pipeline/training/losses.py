@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.training.collate import IGNORED, collate
+from pipeline.models import IGNORED
+from pipeline.training.collate import collate
 from pipeline.training.objective import predict
 
 Row = Mapping[str, Sequence[int]]

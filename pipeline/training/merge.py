@@ -19,8 +19,8 @@ from peft import PeftModel
 from transformers import AutoConfig
 
 from pipeline.errors import GristmillError
-from pipeline.models import TokenizerInfo
-from pipeline.training.collate import IGNORED, collate
+from pipeline.models import IGNORED, TokenizerInfo
+from pipeline.training.collate import collate
 from pipeline.training.model import DTYPES, fit_embeddings, load_base
 from pipeline.training.recipe import Precision, Recipe
 from pipeline.training.trained import ADAPTER, MODEL, TrainedRun
@@ -49,8 +49,7 @@ def open_tuned(run: TrainedRun, info: TokenizerInfo, wanted: Precision, onto_ori
 
     The base of a QLoRA run gets the values that its 4-bit weights stand for, unless ``onto_original``.
     """
-    changes: dict[str, Any] = {"init": "pretrained", "overrides_of_model_config": {}, "load_in_4bit": None, "load_in_8bit": False}
-    plain = dataclasses.replace(run.recipe, adapter="lora", **changes)
+    plain = dataclasses.replace(run.recipe.of_trained(), adapter="lora", load_in_4bit=None, load_in_8bit=False)
     if run.is_whole:
         return load_base(run.folder / MODEL, plain, wanted)
     base = load_base(run.recipe.base_model, plain, wanted)

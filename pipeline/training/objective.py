@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from pipeline.training.collate import IGNORED
+from pipeline.models import IGNORED
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -300,6 +300,10 @@ class Recipe:
     def tokenizer_revision(self) -> str | None:
         """At which revision to load it, when it is a Hub id."""
         return self.revision_of_model if self.tokenizer is None else None
+
+    def of_trained(self) -> Recipe:
+        """The recipe as it reads the whole model that it trained: no weights are drawn, and its configuration is as it was written."""
+        return replace(self, init="pretrained", overrides_of_model_config={})
 
     @property
     def trains_tokenizer(self) -> bool:

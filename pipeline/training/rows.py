@@ -13,10 +13,8 @@ from pipeline.datasets import Dataset, open_dataset
 from pipeline.errors import DatasetError, UsageError
 from pipeline.training.recipe import Recipe
 
-_LEARNED = ["input_ids", "labels", "position_ids"]
-_WITH_PIECES = [*_LEARNED, "sequence_lengths", "pieces"]
-COLUMNS = {"train": _WITH_PIECES, "validation": _WITH_PIECES}
-"""The columns read of each split: prompts for the samples, and losses of single documents, are cut from rows."""
+COLUMNS = ["input_ids", "labels", "position_ids", "sequence_lengths", "pieces"]
+"""Prompts for the samples, and losses of single documents, are cut from rows by the last two."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,11 @@ class Rows:
     validation: hf.Dataset | None
     digest: str
     sources: tuple[str, ...] = ()
+
+    @property
+    def splits(self) -> dict[str, hf.Dataset]:
+        """The splits that have rows, by name."""
+        return {"train": self.train, **({"validation": self.validation} if self.validation is not None else {})}
 
 
 def open_rows(tokens: Path, recipe: Recipe, fingerprint: str, cache: Path) -> Rows:
@@ -49,16 +52,15 @@ def open_rows(tokens: Path, recipe: Recipe, fingerprint: str, cache: Path) -> Ro
         raise UsageError(str(tokens), f"has rows of {made_len} tokens, not of {recipe.sequence_len} (sequence_len)", "run: make tokenize")
     if not dataset.rows("train"):
         raise UsageError(str(tokens), "has no rows to train on", "add documents, or lower validation_share in stages/tokenize.yaml")
-    validation = _open_split(dataset, "validation", cache) if dataset.rows("validation") else None
+    validation = open_split(dataset, "validation", cache) if dataset.rows("validation") else None
     if validation is not None and recipe.eval_max_rows is not None:
         validation = validation.take(min(recipe.eval_max_rows, len(validation)))
-    return Rows(_open_split(dataset, "train", cache), validation, dataset.digest, _sources(validation))
+    return Rows(open_split(dataset, "train", cache), validation, dataset.digest, _sources(validation))
 
 
 def open_all(tokens: Path, recipe: Recipe, fingerprint: str, cache: Path) -> dict[str, hf.Dataset]:
     """All rows of the splits that are not the test, by name; raises as ``open_rows`` does."""
-    rows = open_rows(tokens, dataclasses.replace(recipe, eval_max_rows=None), fingerprint, cache)
-    return {"train": rows.train, **({"validation": rows.validation} if rows.validation is not None else {})}
+    return open_rows(tokens, dataclasses.replace(recipe, eval_max_rows=None), fingerprint, cache).splits
 
 
 def _sources(rows: hf.Dataset | None) -> tuple[str, ...]:
@@ -71,7 +73,8 @@ def _sources(rows: hf.Dataset | None) -> tuple[str, ...]:
     return tuple(sorted(name for name in pc.unique(pc.struct_field(pieces, "source")).to_pylist() if name is not None))
 
 
-def _open_split(dataset: Dataset, split: str, cache: Path) -> hf.Dataset:
+def open_split(dataset: Dataset, split: str, cache: Path) -> hf.Dataset:
+    """All rows of a split, every byte checked: Arrow as it lies there, JSONL and Parquet converted into ``cache``. Raises DatasetError."""
     paths = [str(path) for path in dataset.checked_files(split)]
     kind = Path(paths[0]).suffix
     try:
@@ -81,7 +84,7 @@ def _open_split(dataset: Dataset, split: str, cache: Path) -> hf.Dataset:
             rows = hf.Dataset.from_parquet(paths, cache_dir=str(cache))
         else:
             rows = hf.Dataset.from_json(paths, cache_dir=str(cache))
-        return rows.select_columns(COLUMNS[split])
+        return rows.select_columns(COLUMNS)
     except (OSError, ValueError, hf.exceptions.DatasetsError) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise DatasetError(f"{dataset.folder}/{split}", f"cannot be read ({why})", "build the dataset again") from error

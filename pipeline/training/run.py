@@ -23,8 +23,9 @@ from pipeline.progress import Progress
 from pipeline.training import document_losses, metrics
 from pipeline.training.quiet import prepare_process, quiet_libraries
 from pipeline.training.recipe import Precision, Recipe, settings_of_run
+from pipeline.training.trained import RECIPE, made_by
 
-RECIPE, SAMPLES = "recipe.yaml", "samples.md"
+SAMPLES = "samples.md"
 _LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
 
 
@@ -106,7 +107,7 @@ def _train(
 
     is_whole = recipe.adapter == "none"
     before = samples.write_before(base, info, data.validation) if is_whole and data.validation is not None else None
-    done = out / loop.kept(recipe)
+    done = out / made_by(recipe)
     if done.is_dir():
         tuned = _reload(base, recipe, wanted, done)
     else:
@@ -120,7 +121,7 @@ def _train(
         samples.write_samples(tuned, info, data.validation, out / SAMPLES, before)
     if loop.is_main_process():
         both = document_losses.models(tuned, lambda: None)  # two whole models may not fit
-        document_losses.write(both, data, recipe, out, out / loop.CHECKPOINTS / "documents", log)
+        document_losses.write(both, data.splits, recipe, out, out / loop.CHECKPOINTS / "documents", log)
 
 
 def _reload(base: Any, recipe: Recipe, wanted: Precision, done: Path) -> Any:
@@ -130,7 +131,7 @@ def _reload(base: Any, recipe: Recipe, wanted: Precision, done: Path) -> Any:
     from pipeline.training.model import load_base
 
     if recipe.adapter == "none":
-        return load_base(done, dataclasses.replace(recipe, init="pretrained", overrides_of_model_config={}), wanted)
+        return load_base(done, recipe.of_trained(), wanted)
     return PeftModel.from_pretrained(base, str(done))
 
 

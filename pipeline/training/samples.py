@@ -13,8 +13,7 @@ import torch
 from transformers import GenerationConfig
 
 from pipeline.commits import writing
-from pipeline.models import TokenizerInfo
-from pipeline.training.collate import IGNORED
+from pipeline.models import IGNORED, TokenizerInfo
 
 NUM_PROMPTS = 3
 MAX_NEW_TOKENS = 48

@@ -19,10 +19,9 @@ from pipeline.training.ranges import Range, candidate
 from pipeline.training.recipe import Recipe, settings_of_run
 from pipeline.training.search_job import Job, Outcome, Ticket, measure_job, run_job
 from pipeline.training.search_study import Asked, Sampler, Study, Tried
+from pipeline.training.trained import ADAPTER, MODEL
 
 BASELINE, TRIAL_FOLDERS, CACHE, COMPARISON = "as-it-stands", "trials", "rows", "test.json"
-_KEPT = ("adapter", "model")
-"""Of the best trial."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ class Trials:
 
 def _folders(trial: Path, is_best: bool) -> Iterator[Path]:
     """What of a trial that has ended is not kept."""
-    return (path for path in trial.glob("*") if path.is_dir() and not (is_best and path.name in _KEPT))
+    return (path for path in trial.glob("*") if path.is_dir() and not (is_best and path.name in (ADAPTER, MODEL)))
 
 
 def _outcome(future: Future[Outcome], workers: Workers) -> Outcome | None:

@@ -26,12 +26,12 @@ from pipeline.training import loop, metrics, model
 from pipeline.training.collate import collate
 from pipeline.training.objective import predict
 from pipeline.training.recipe import Precision, Recipe, settings_of_run
-from pipeline.training.rows import Rows, open_rows
+from pipeline.training.rows import Rows, open_rows, open_split
 from pipeline.training.search_job import Held, Job, Outcome, State, Ticket
 from pipeline.training.search_study import open_storage, pruner
+from pipeline.training.trained import made_by
 
 TEST = "test"
-_COLUMNS = ["input_ids", "labels", "position_ids"]
 
 _OF_THE_RUN = frozenset(
     (
@@ -72,7 +72,7 @@ def run_trial(job: Job, log: Callable[[str], None]) -> Outcome:
     recipe = as_trial(job.recipe)
     data = open_rows(job.tokens, recipe, _tokenizer(job).fingerprint, job.cache)
     watch = _Watch(job.folder / loop.METRICS, num_steps(recipe, len(data.train)), job.ticket, log)
-    if (job.folder / loop.kept(recipe)).is_dir():
+    if (job.folder / made_by(recipe)).is_dir():
         return watch.outcome("finished")
     return watch.outcome(*_train(job, recipe, data, watch))
 
@@ -82,10 +82,9 @@ def measure_trial(job: Job) -> Held:
     wanted = model.precision(job.recipe)
     split = open_test(job.tokens, job.cache)
     _free()  # measured on the base as it lies there: training may have left its norms in fp32
-    done = job.folder / loop.kept(job.recipe)
+    done = job.folder / made_by(job.recipe)
     if job.recipe.adapter == "none":
-        whole = dataclasses.replace(job.recipe, init="pretrained", overrides_of_model_config={})
-        return held_loss(model.load_base(done, whole, wanted), split, job.recipe, wanted)
+        return held_loss(model.load_base(done, job.recipe.of_trained(), wanted), split, job.recipe, wanted)
     with _base(job, wanted) as base:
         tuned = PeftModel.from_pretrained(base, str(done))
         try:
@@ -111,14 +110,7 @@ def open_test(tokens: Path, cache: Path) -> hf.Dataset:
     dataset = open_dataset(tokens)
     if not dataset.rows(TEST):
         raise UsageError(str(tokens), "has no test rows", "raise test_share in stages/tokenize.yaml, or leave --test out")
-    paths = [str(path) for path in dataset.checked_files(TEST)]
-    readers = {".parquet": hf.Dataset.from_parquet, ".jsonl": hf.Dataset.from_json}
-    try:
-        if Path(paths[0]).suffix == ".arrow":
-            return hf.concatenate_datasets([hf.Dataset.from_file(path) for path in paths]).select_columns(_COLUMNS)
-        return readers[Path(paths[0]).suffix](paths, cache_dir=str(cache)).select_columns(_COLUMNS)
-    except (OSError, ValueError, KeyError, hf.exceptions.DatasetsError) as error:
-        raise DatasetError(f"{tokens}/{TEST}", f"cannot be read ({type(error).__name__})", "build the dataset again") from error
+    return open_split(dataset, TEST, cache)
 
 
 def held_loss(tuned: Any, split: hf.Dataset, recipe: Recipe, wanted: Precision) -> Held:

@@ -15,6 +15,11 @@ ADAPTER, MODEL, RECIPE = "adapter", "model", "recipe.yaml"
 _TOKENS = "tokens"
 
 
+def made_by(recipe: Recipe) -> str:
+    """The folder of a run that holds what was trained."""
+    return MODEL if recipe.adapter == "none" else ADAPTER
+
+
 @dataclass(frozen=True)
 class TrainedRun:
     """A committed run and its recipe, in which the revision of a Hub model is the commit that was trained on."""

@@ -16,9 +16,8 @@ from pipeline.documents import Document, Message, to_batch
 from pipeline.inspection.bars import bars
 from pipeline.inspection.show import main
 from pipeline.inspection.show_tokens import CLOSE, OPEN
-from pipeline.models import load_tokenizer
+from pipeline.models import IGNORED, load_tokenizer
 from pipeline.packing.reading import read_rows
-from pipeline.packing.rows import IGNORED
 from pipeline.stages import tokenize
 
 Show = Callable[..., str]

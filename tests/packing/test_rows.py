@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import DatasetError, UsageError
+from pipeline.models import IGNORED
 from pipeline.packing import rows as packed
 from pipeline.packing import sequences
-from pipeline.packing.rows import IGNORED, ROWS, Padding, gather, padding_for, plan_splits, shard_tasks, write_rows
+from pipeline.packing.rows import ROWS, Padding, gather, padding_for, plan_splits, shard_tasks, write_rows
 from pipeline.packing.sequences import ENCODED, index_sequences, write_encoded
 from pipeline.packing.settings import TokenizeSettings
 from tests.packing.conftest import MakeInfo

@@ -18,8 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.datasets import Dataset, open_dataset
-from pipeline.models import load_tokenizer
-from pipeline.packing.rows import IGNORED
+from pipeline.models import IGNORED, load_tokenizer
 from pipeline.packing.settings import OwnTokenizer, TokenizeSettings
 from pipeline.progress import Progress
 from pipeline.settings import build, parse_yaml

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from pipeline.errors import GristmillError, UsageError
-from pipeline.training.collate import IGNORED, collate
+from pipeline.models import IGNORED
+from pipeline.training.collate import collate
 from pipeline.training.model import add_adapter, load_base, precision, require_separation
 from pipeline.training.recipe import Recipe
 

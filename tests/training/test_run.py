@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from pipeline.errors import DatasetError, GristmillError, UsageError
+from pipeline.models import IGNORED
 from pipeline.training import curves, metrics
-from pipeline.training.collate import IGNORED
 from pipeline.training.recipe import Recipe, read_recipe
 from pipeline.training.run import Summary, run_training
 

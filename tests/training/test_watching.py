@@ -17,10 +17,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from pipeline.errors import MissingPackageError
+from pipeline.models import IGNORED
 from pipeline.progress import Progress
 from pipeline.training import metrics, recorder
 from pipeline.training import rows as rows_module
-from pipeline.training.collate import IGNORED, collate
+from pipeline.training.collate import collate
 from pipeline.training.model import load_base
 from pipeline.training.objective import predict
 from pipeline.training.recipe import Recipe, settings_of_run
