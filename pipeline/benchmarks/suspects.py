@@ -171,6 +171,6 @@ def measure(setup: Setup) -> Result:
     head = ("", "documents", "spoiled among the top 5%", "swapped answers found", "gibberish found")
     about = [
         f"{SHARE:.0%} of the documents are spoiled by a seed: half get the answer of another one, half gibberish (random letters, jumbled words).",
-        "The default recipe trains on them, and `suspects` ranks them by its losses. The texts of --corpus are not used.",
+        "The default recipe trains on them, and `suspects` ranks them by its losses.",
     ]
     return Result("Suspects", about, ["python -m pipeline.benchmarks suspects"], [Table("Spoiled rows found", head, rows)], from_corpus=False)

@@ -281,8 +281,7 @@ def main(given: Sequence[str]) -> int:
     arguments = parser.parse_args(given)
     request = _request(arguments)
     for path in (arguments.dataset, *([arguments.splits_from] if arguments.splits_from else [])):
-        if path.resolve() == arguments.output.resolve() or path.resolve() in arguments.output.resolve().parents:
-            raise UsageError(str(arguments.output), f"lies in the input {path}", "write the output beside it")
+        command.require_beside(arguments.output, path)
     exported = export(request, arguments.output)
     if not arguments.quiet:
         _print(exported, arguments.output, "rows" if request.dataset.manifest["stage"] == "tokenize" else "documents")

@@ -20,8 +20,8 @@ from pipeline.datasets import Dataset, open_dataset
 from pipeline.errors import GristmillError, MissingPackageError, UsageError, nearest
 from pipeline.exporting.gguf_model import TYPES, write_gguf
 from pipeline.models import TokenizerInfo, load_tokenizer, tokenizer_files
-from pipeline.packing.literal import literal_tokenizer
-from pipeline.packing.template import ChatTemplate
+from pipeline.packing.encode import MIN_LENGTH, Encoder
+from pipeline.packing.settings import TokenizeSettings
 from pipeline.progress import Progress
 from pipeline.settings import digest
 from pipeline.training.checkpoints import sync
@@ -162,9 +162,8 @@ def _tokenizer(request: Request) -> TokenizerInfo:
 
 def _ends(info: TokenizerInfo, known: set[int]) -> list[int]:
     """The ids that end an answer: the end of text, what the chat template writes after a turn, and control tokens that did before."""
-    controls = literal_tokenizer(info).controls
-    ends = ChatTemplate(info.chat_template, info.special, controls).ends if info.chat_template is not None else ()
-    return sorted({*(controls[end] for end in ends), *known.intersection(controls.values()), *([] if info.eos_id is None else [info.eos_id])})
+    encoder = Encoder(info, MIN_LENGTH, TokenizeSettings())
+    return sorted(encoder.answer_ends | known.intersection(encoder.literal.controls.values()))
 
 
 def _request(arguments: Any) -> Request:
@@ -197,8 +196,7 @@ def main(given: Sequence[str]) -> int:
     parser.add_argument("--force", action="store_true", help="write the merged model however far off it is")
     arguments = parser.parse_args(given)
     request = _request(arguments)
-    if arguments.run.resolve() in (arguments.output.resolve(), *arguments.output.resolve().parents):
-        raise UsageError(str(arguments.output), f"lies in the run {arguments.run}", "write the output beside it")
+    command.require_beside(arguments.output, arguments.run)
     with Progress("export", arguments.quiet) as progress:
         exported = export(request, arguments.output, progress)
     if not arguments.quiet:

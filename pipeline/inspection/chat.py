@@ -43,10 +43,7 @@ class Prompter:
     @property
     def ends(self) -> frozenset[int]:
         """The ids that end an answer."""
-        template = self._encoder.template
-        controls = self._encoder.literal.controls
-        turn = {controls[end] for end in template.ends} if template else set()
-        return frozenset(turn | ({self.info.eos_id} if self.info.eos_id is not None else set()))
+        return self._encoder.answer_ends
 
     def ids(self, messages: Sequence[Message]) -> list[int]:
         """The prompt that asks for an answer to ``messages``; without a template, the last one's content as the beginning of a document.

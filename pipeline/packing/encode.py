@@ -119,6 +119,11 @@ class Encoder:
                 raise UsageError(info.where, f"its chat template is not one ({error})", "mend chat_template.jinja") from None
             self._ends = frozenset(self.literal.controls[end] for end in self.template.ends)
 
+    @property
+    def answer_ends(self) -> frozenset[int]:
+        """The ids that end an answer: what the chat template writes after a turn, and the end of text."""
+        return self._ends if self.info.eos_id is None else self._ends | {self.info.eos_id}
+
     def encode(self, batch: pa.RecordBatch) -> Encoded:
         """The sequences of a batch of documents (``documents.SCHEMA``)."""
         refused: dict[int, tuple[str, str]] = {}

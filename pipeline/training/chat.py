@@ -16,21 +16,19 @@ from pipeline.models import TokenizerInfo
 from pipeline.training.merge import open_tuned
 from pipeline.training.model import device, fit_embeddings, load_base, precision
 from pipeline.training.trained import ADAPTER, Sampling, TrainedRun
+from pipeline.training.with_base import of_run
 
 
 class Speaker:
     """The model of a run, and its base model: the same one with the adapter switched off, or another that is loaded when it is asked."""
 
     def __init__(self, run: TrainedRun, info: TokenizerInfo) -> None:
-        self._run = run
-        self._precision = precision(run.recipe)
-        self._model = _open(run, info)
-        self._base: Any = None
+        self._both = of_run(run, _open(run, info), precision(run.recipe))
 
     @property
     def max_context(self) -> int:
         """How many tokens prompt and answer may have together."""
-        return int(getattr(self._model.config, "max_position_embeddings", 0) or 2048)
+        return int(getattr(self._both.tuned.config, "max_position_embeddings", 0) or 2048)
 
     def answer(self, prompt: Sequence[int], ends: Collection[int], sampling: Sampling, say: Callable[[int], None], base: bool = False) -> None:
         """Go on from the ids ``prompt`` and give each new id to ``say``, through the first of ``ends`` or to the limit.
@@ -55,15 +53,12 @@ class Speaker:
     @contextmanager
     def _choose(self, base: bool) -> Iterator[Any]:
         if not base:
-            yield self._model
-        elif isinstance(self._model, PeftModel):
-            with self._model.disable_adapter():
-                yield self._model
-        else:
-            if self._run.recipe.init == "random":
+            yield self._both.tuned
+            return
+        with self._both.base() as model:
+            if model is None:
                 raise UsageError("/base", "has no model to ask", "the run was trained from scratch")
-            self._base = self._base or load_base(self._run.recipe.base_model, self._run.recipe, self._precision)
-            yield self._base
+            yield model
 
 
 def _open(run: TrainedRun, info: TokenizerInfo) -> Any:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from pipeline.settings import digest
 from pipeline.training.quiet import prepare_process, quiet_libraries
 from pipeline.training.recipe import Recipe
 from pipeline.training.trained import TrainedRun
+from pipeline.training.with_base import WithBase, of_run
 
 VERSION = 1
 FILE, STAGE = "documents.parquet", "document_losses"
@@ -60,32 +60,6 @@ FRAME_SHARE = 0.8
 DIGITS = 6
 
 Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Models:
-    """The trained model, and its base as a context: the same one with the adapter off, another, or None for a model from scratch."""
-
-    tuned: Any
-    base: Callable[[], Any]
-
-
-def models(tuned: Any, load_base: Callable[[], Any]) -> Models:
-    """Both models of a run; ``load_base`` gives the base of one that was trained whole, and is called once, when it is needed."""
-    tuned.eval()
-    loaded: list[Any] = []
-
-    @contextmanager
-    def base() -> Iterator[Any]:
-        if hasattr(tuned, "disable_adapter"):
-            with tuned.disable_adapter():
-                yield tuned
-        else:
-            if not loaded:
-                loaded.append(load_base())
-            yield loaded[0]
-
-    return Models(tuned, base)
 
 
 def frame(rows: Iterable[Row]) -> list[int]:
@@ -147,7 +121,7 @@ def _pieces(row: Row) -> Iterator[_Piece]:
             yield _Piece(about, ids, [at > 0 and label != IGNORED for at, label in enumerate(labels)])
 
 
-def measure(both: Models, rows: Sequence[Row], shared: Sequence[int], max_tokens: int) -> list[dict[str, Any]]:
+def measure(both: WithBase, rows: Sequence[Row], shared: Sequence[int], max_tokens: int) -> list[dict[str, Any]]:
     """The sums of each piece in a batch of rows, in order; ``alone`` is None where there is no prompt beyond what all ``shared``."""
     import numpy as np
 
@@ -184,7 +158,7 @@ def measure(both: Models, rows: Sequence[Row], shared: Sequence[int], max_tokens
     ]
 
 
-def measured(both: Models, splits: Mapping[str, Any], recipe: Recipe, parts: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
+def measured(both: WithBase, splits: Mapping[str, Any], recipe: Recipe, parts: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """The sums of each piece in the rows of ``splits`` (with a length, by number), with its split.
 
     What lies in ``parts`` was measured before and is not again.
@@ -233,7 +207,7 @@ def _document(split: str, name: str, parts: Sequence[Mapping[str, Any]], sources
     }
 
 
-def write(both: Models, splits: Mapping[str, Any], recipe: Recipe, out: Path, parts: Path, say: Callable[[str], None]) -> None:
+def write(both: WithBase, splits: Mapping[str, Any], recipe: Recipe, out: Path, parts: Path, say: Callable[[str], None]) -> None:
     """Measure the first rows of a run's ``splits``, as many as the recipe says (``document_losses_max_rows``), and write ``out/documents.parquet``.
 
     ``parts``: a folder for what was measured so far.
@@ -287,11 +261,7 @@ def complete(run: TrainedRun, tokens: Path, say: Callable[[str], None]) -> Datas
         except ImportError as error:
             raise MissingPackageError(error.name or "torch", "measuring losses", "train") from error
         wanted = model.precision(recipe)
-
-        def load_base() -> Any:
-            return None if recipe.init == "random" else model.load_base(recipe.base_model, recipe, wanted)
-
-        both = models(merge.open_tuned(run, info, wanted), load_base)
+        both = of_run(run, merge.open_tuned(run, info, wanted), wanted)
         splits = rows.open_all(tokens, recipe, info.fingerprint, build.work / "rows")
         found = table(measured(both, splits, recipe, build.work / "documents", say))
         with ShardWriter(build.folder, "", "documents", SCHEMA, always=True) as writer:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import UsageError, nearest
+from pipeline.training import steps
 from pipeline.training.recipe import Recipe
 
 MIB = 2**20
@@ -86,37 +87,26 @@ class Plan:
 
 
 def plan(recipe: Recipe, splits: Mapping[str, Mapping[str, Any]]) -> Plan:
-    """The plan for rows of which the manifest's ``splits`` are told: rows, tokens and learned tokens of each. Needs at least one row to train on.
-
-    Steps are counted as transformers' Trainer does: the last step of an epoch may be a smaller one.
-    """
+    """The plan for rows of which the manifest's ``splits`` are told: rows, tokens and learned tokens of each. Needs at least one row to train on."""
     train = splits["train"]
     rows = int(train["rows"])
-    epoch = math.ceil(math.ceil(rows / recipe.micro_batch_size) / recipe.gradient_accumulation_steps)
-    steps = recipe.max_steps or math.ceil((recipe.num_epochs or 1.0) * epoch)
+    epoch, num_steps = steps.per_epoch(recipe, rows), steps.in_all(recipe, rows)
     validation = min(int(splits.get("validation", {}).get("rows", 0)), recipe.eval_max_rows or 2**62)
-    every = _interval(recipe, steps, epoch)
-    evaluations = (1 + math.ceil(steps / every)) if validation else 0
+    every = steps.interval(recipe.eval_steps, recipe.evals_per_epoch, epoch) or num_steps
+    every = math.ceil(every * num_steps) if every < 1 else every
+    evaluations = (1 + math.ceil(num_steps / every)) if validation else 0  # the first step's and the last's are there in any case
     rows_per_step = min(rows, recipe.micro_batch_size * recipe.gradient_accumulation_steps)
     return Plan(
         rows=rows,
         validation_rows=validation,
-        steps=steps,
-        epochs=steps / epoch,
+        steps=num_steps,
+        epochs=num_steps / epoch,
         tokens_per_step=rows_per_step * int(train["tokens"]) / rows,
         supervised_per_step=rows_per_step * int(train["learned"]) / rows,
         supervised_share=int(train["learned"]) / max(1, int(train["tokens"])),
         evaluations=evaluations,
         evaluated_rows=evaluations * validation,
     )
-
-
-def _interval(recipe: Recipe, steps: int, epoch: int) -> int:
-    """Steps between two evaluations: the first step's and the last's are there in any case."""
-    if recipe.evals_per_epoch:
-        return max(1, round(epoch / recipe.evals_per_epoch))
-    every = recipe.eval_steps or steps
-    return max(1, math.ceil(every * steps) if every < 1 else int(every))
 
 
 @dataclass(frozen=True)

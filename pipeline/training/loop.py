@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,6 +13,7 @@ from accelerate import PartialState
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainingArguments
 
 from pipeline.progress import Progress
+from pipeline.training import steps
 from pipeline.training.checkpoints import last_complete
 from pipeline.training.collate import collate
 from pipeline.training.model import attention, device
@@ -95,26 +95,13 @@ def _last_checkpoint(folder: Path, log: Callable[[str], None]) -> Path | None:
         return last_complete(folder, log)
 
 
-def steps_per_epoch(recipe: Recipe, num_rows: int) -> int:
-    """Steps of one pass over the training rows."""
-    batches = math.ceil(num_rows / (recipe.micro_batch_size * num_processes()))
-    return math.ceil(batches / recipe.gradient_accumulation_steps)
-
-
-def _interval(steps: float | None, per_epoch: int | None, epoch: int) -> float | None:
-    """Steps between two evaluations or checkpoints; below 1 a share of all steps, as the Trainer takes it."""
-    if per_epoch:
-        return max(1, round(epoch / per_epoch))
-    return steps if not steps or steps < 1 else int(steps)
-
-
 def _arguments(recipe: Recipe, rows: Rows, out: Path, wanted: Precision, from_start: bool) -> TrainingArguments:
     """The recipe in the Trainer's own words."""
     evaluates = rows.validation is not None
     stops_early = evaluates and recipe.early_stopping_patience is not None
-    epoch = steps_per_epoch(recipe, len(rows.train))
-    eval_steps = _interval(recipe.eval_steps, recipe.evals_per_epoch, epoch)
-    save_steps = eval_steps if stops_early else _interval(recipe.save_steps, recipe.saves_per_epoch, epoch)
+    epoch = steps.per_epoch(recipe, len(rows.train), num_processes())
+    eval_steps = steps.interval(recipe.eval_steps, recipe.evals_per_epoch, epoch)
+    save_steps = eval_steps if stops_early else steps.interval(recipe.save_steps, recipe.saves_per_epoch, epoch)
     return TrainingArguments(
         output_dir=str(out / CHECKPOINTS),
         per_device_train_batch_size=recipe.micro_batch_size,

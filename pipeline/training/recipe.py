@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+
 from pipeline.settings import at_least, between, build, override, read_yaml, to_plain
 from pipeline.training.axolotl import in_our_words
 
@@ -347,6 +349,11 @@ SEARCH_KEYS = ("search", "search_sampler")
 def settings_of_run(recipe: Recipe) -> dict[str, Any]:
     """The settings that decide what a run of training does: all but those of a search and of where it is watched."""
     return {key: value for key, value in to_plain(recipe).items() if key not in SEARCH_KEYS + TRACKING}
+
+
+def as_yaml(recipe: Recipe) -> str:
+    """The settings that decide what a run does, as the text of a recipe that reads as the same one; what is empty is left out."""
+    return str(yaml.safe_dump({key: value for key, value in settings_of_run(recipe).items() if value not in (None, [], {})}, sort_keys=False))
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = (), say: Callable[[str], None] | None = None) -> Recipe:

@@ -14,16 +14,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipeline.commits import writing
 from pipeline.errors import GristmillError, MissingPackageError, UsageError
 from pipeline.models import TokenizerInfo, load_tokenizer, tokenizer_files
 from pipeline.progress import Progress
 from pipeline.training import document_losses, metrics
 from pipeline.training.quiet import prepare_process, quiet_libraries
-from pipeline.training.recipe import Precision, Recipe, settings_of_run
+from pipeline.training.recipe import Precision, Recipe, as_yaml
 from pipeline.training.trained import RECIPE, made_by
+from pipeline.training.with_base import with_base
 
 SAMPLES = "samples.md"
 _LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
@@ -120,7 +119,7 @@ def _train(
     if data.validation is not None and loop.is_main_process():
         samples.write_samples(tuned, info, data.validation, out / SAMPLES, before)
     if loop.is_main_process():
-        both = document_losses.models(tuned, lambda: None)  # two whole models may not fit
+        both = with_base(tuned, lambda: None)  # two whole models may not fit
         document_losses.write(both, data.splits, recipe, out, out / loop.CHECKPOINTS / "documents", log)
 
 
@@ -157,9 +156,8 @@ def _write_record(path: Path, recipe: Recipe, circumstances: str) -> None:
     Raises UsageError when the folder was begun with anything else.
     """
     libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
-    settings = {key: value for key, value in settings_of_run(recipe).items() if value not in (None, [], {})}
     header = f"# pipeline.training.recipe: as it was run\n# {circumstances}\n# Python {platform.python_version()}, {libraries}\n"
-    text = header + str(yaml.safe_dump(settings, sort_keys=False))
+    text = header + as_yaml(recipe)
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise UsageError(str(path.parent), "was begun with another recipe, other tokens or other libraries", "remove it to start again")
     with writing(path) as file:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import math
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from pipeline.datasets import open_dataset
 from pipeline.errors import DatasetError, GristmillError, UsageError
 from pipeline.models import TokenizerInfo, load_tokenizer
 from pipeline.settings import digest
-from pipeline.training import loop, metrics, model
+from pipeline.training import loop, metrics, model, steps
 from pipeline.training.collate import collate
 from pipeline.training.objective import predict
 from pipeline.training.recipe import Precision, Recipe, settings_of_run
@@ -71,7 +70,7 @@ def run_trial(job: Job, log: Callable[[str], None]) -> Outcome:
         torch.set_num_threads(job.num_threads)
     recipe = as_trial(job.recipe)
     data = open_rows(job.tokens, recipe, _tokenizer(job).fingerprint, job.cache)
-    watch = _Watch(job.folder / loop.METRICS, num_steps(recipe, len(data.train)), job.ticket, log)
+    watch = _Watch(job.folder / loop.METRICS, steps.in_all(recipe, len(data.train)), job.ticket, log)
     if (job.folder / made_by(recipe)).is_dir():
         return watch.outcome("finished")
     return watch.outcome(*_train(job, recipe, data, watch))
@@ -96,13 +95,6 @@ def measure_trial(job: Job) -> Held:
 def as_trial(recipe: Recipe) -> Recipe:
     """The recipe as a trial runs it: to its last step, for all trials are compared there, and with no word to anybody."""
     return dataclasses.replace(recipe, early_stopping_patience=None, save_steps=None, saves_per_epoch=None, report_to=())
-
-
-def num_steps(recipe: Recipe, num_rows: int) -> int:
-    """How many steps a run of this recipe takes, as the Trainer counts them."""
-    if recipe.max_steps:
-        return recipe.max_steps
-    return math.ceil((recipe.num_epochs or 1.0) * loop.steps_per_epoch(recipe, num_rows))
 
 
 def open_test(tokens: Path, cache: Path) -> hf.Dataset:

@@ -13,10 +13,8 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-import yaml
-
 from pipeline.training.memory import peak_resident_bytes
-from pipeline.training.recipe import Recipe, read_recipe, settings_of_run
+from pipeline.training.recipe import Recipe, as_yaml, read_recipe
 
 STEPS = 3
 """The first is left out: it is slower, because kernels are chosen and memory is asked for."""
@@ -41,7 +39,7 @@ def measure(recipe: Recipe, tokens: Path) -> Timing:
     """Train STEPS steps in a new process and throw the result away. Raises ChildProcessError with its last line when it fails."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "recipe.yaml"
-        path.write_text(yaml.safe_dump({key: value for key, value in settings_of_run(recipe).items() if value not in (None, [], {})}))
+        path.write_text(as_yaml(recipe))
         command = [sys.executable, "-m", __name__, str(path), str(tokens), folder]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -20,11 +20,12 @@ from pipeline.datasets import open_dataset
 from pipeline.progress import Progress
 from pipeline.stages import train
 from pipeline.training import document_losses, losses
-from pipeline.training.document_losses import SCHEMA, frame, measured, models, table
+from pipeline.training.document_losses import SCHEMA, frame, measured, table
 from pipeline.training.model import add_adapter, load_base
 from pipeline.training.recipe import Recipe
 from pipeline.training.run import run_training
 from pipeline.training.trained import open_run
+from pipeline.training.with_base import with_base
 
 from .conftest import Row, packed_row
 
@@ -80,7 +81,7 @@ def own_loss(model: Any, ids: Sequence[int], labels: Sequence[int]) -> float:
 def measure_all(tuned: Any, rows: Sequence[Row], parts: Path, batch: int = 1) -> list[dict[str, Any]]:
     """The rows of the table for one split."""
     recipe = Recipe(base_model="tiny", adapter="lora", sequence_len=64, micro_batch_size=batch)
-    both = models(tuned, lambda: None)
+    both = with_base(tuned, lambda: None)
     return table(measured(both, {"train": rows}, recipe, parts, lambda line: None)).to_pylist()  # type: ignore[no-any-return]
 
 

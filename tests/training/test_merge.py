@@ -182,7 +182,7 @@ def test_mistakes_are_one_line(trained: Path, tmp_path: Path) -> None:
         main(["model", str(run), str(tmp_path / "out"), "--to", "merge"])
     with pytest.raises(UsageError, match="is not a training run"):
         main(["model", str(trained / "tokens" / "set"), str(tmp_path / "out"), "--to", "merged"])
-    with pytest.raises(UsageError, match="lies in the run"):
+    with pytest.raises(UsageError, match="lies in the input"):
         main(["model", str(run), str(run / "out"), "--to", "merged"])
 
 

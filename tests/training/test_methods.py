@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from pipeline.errors import UsageError
 from pipeline.models import load_tokenizer
 from pipeline.stages import train
-from pipeline.training import loop, metrics
+from pipeline.training import loop, metrics, steps
 from pipeline.training.collate import collate
 from pipeline.training.model import add_adapter, fit_embeddings, load_base
 from pipeline.training.recipe import Optimizer, Recipe, Scheduler
@@ -255,7 +255,7 @@ def test_gradients_of_accumulation_are_those_of_the_large_batch(full: Recipe, co
 def test_intervals_may_be_shares_and_counts_of_an_epoch(recipe: Recipe, tokens: Path, tmp_path: Path) -> None:
     """Evaluations twice a pass, and checkpoints after each quarter of the steps."""
     recipe = dataclasses.replace(recipe, max_steps=None, num_epochs=1.0, micro_batch_size=2, evals_per_epoch=2, save_steps=0.25, eval_max_rows=1)
-    assert loop.steps_per_epoch(recipe, 12) == 6
+    assert steps.per_epoch(recipe, 12) == 6
     assert [line["step"] for line in metrics.evaluations(learn(recipe, tokens, tmp_path))] == [0, 3, 6]
     assert {path.name for path in (tmp_path / "checkpoints").glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-4"}
 

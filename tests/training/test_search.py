@@ -24,7 +24,7 @@ from pipeline import __main__ as commands
 from pipeline.datasets import open_dataset
 from pipeline.errors import SettingsError, UsageError
 from pipeline.pools import InProcess, Workers
-from pipeline.training import metrics, search, search_report, search_run, search_trial
+from pipeline.training import metrics, search, search_report, search_run, search_trial, steps
 from pipeline.training.recipe import Recipe, read_recipe
 from pipeline.training.run import run_training
 from pipeline.training.search_job import Job, Outcome, run_job
@@ -312,7 +312,7 @@ def test_the_number_of_steps_is_the_trainers(recipe: Recipe, tokens: Path, tmp_p
     """Epochs in part, with rows that do not divide evenly: counted as the training loop counts."""
     odd = dataclasses.replace(recipe, max_steps=None, num_epochs=1.2, micro_batch_size=5, gradient_accumulation_steps=2)
     summary = run_training(odd, tokens, tmp_path, Path(odd.base_model), lambda _: None)
-    assert summary.steps == search_trial.num_steps(odd, 12)
+    assert summary.steps == steps.in_all(odd, 12)
 
 
 def test_the_plot_is_the_same_bytes_for_the_same_trials(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import random
 import subprocess
@@ -24,7 +23,7 @@ from pipeline.training import rows as rows_module
 from pipeline.training.collate import collate
 from pipeline.training.model import load_base
 from pipeline.training.objective import predict
-from pipeline.training.recipe import Recipe, settings_of_run
+from pipeline.training.recipe import Recipe, as_yaml
 from pipeline.training.run import run_training
 
 from .conftest import Commit, packed_row, rows
@@ -182,7 +181,7 @@ def test_two_processes_train_as_one(recipe: Recipe, tokens: Path, tmp_path: Path
     """Under accelerate launch two processes with a row each take the steps of one with two rows: same losses, same validation, one run."""
     recipe = dataclasses.replace(recipe, max_steps=2, save_steps=1)
     file = tmp_path / "recipe.yaml"
-    file.write_text(json.dumps({name: value for name, value in settings_of_run(recipe).items() if value not in (None, [], {})}))
+    file.write_text(as_yaml(recipe))
     done = launched(2, ["-m", "pipeline.stages.train", str(tokens), str(tmp_path / "two"), "--recipe", str(file)], tmp_path)
     if done.returncode != 0:
         skip_unless_processes_meet(tmp_path)
