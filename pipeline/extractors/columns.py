@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.documents import MESSAGE, REMOVED, SCHEMA, Document, Extracted, Removed
-from pipeline.extractors.batches import Rows
+from pipeline.extractors.batches import Rows, as_arrow
 from pipeline.extractors.looks import Shape, Turn
 from pipeline.extractors.rows import RowMapping, RowPlan
 from pipeline.extractors.templates import Column, Template
@@ -158,7 +158,7 @@ def _filled(column: pa.StringArray) -> np.ndarray:
     filled[there[sure]] = True
     doubtful = there[~sure]
     if len(doubtful):
-        filled[doubtful] = [bool(cell.strip()) for cell in column.take(pa.array(doubtful)).to_pylist()]
+        filled[doubtful] = [bool(cell.strip()) for cell in column.take(as_arrow(doubtful)).to_pylist()]
     return filled
 
 
@@ -226,7 +226,7 @@ def _line(line: tuple[str | Column, ...], batch: pa.RecordBatch, masks: Masks) -
     pieces = [piece if isinstance(piece, str) else _whole(batch.column(piece.name)) for piece in line]
     text = pieces[0] if len(pieces) == 1 else pc.binary_join_element_wise(*pieces, "")
     there = _any(columns, masks, len(batch))
-    return text if there.all() else pc.if_else(pa.array(there), text, pa.scalar(None, pa.string()))
+    return text if there.all() else pc.if_else(as_arrow(there), text, pa.scalar(None, pa.string()))
 
 
 def _whole(column: pa.StringArray) -> pa.StringArray:
@@ -247,7 +247,7 @@ def _joined(parts: list[Any], mark: str, size: int) -> Any:
         return pc.binary_join_element_wise(*parts, mark, null_handling="skip")
     # Arrow leaves out a row of nulls only (pyarrow 26), so something stands before each, and is taken off again.
     anchored = pc.binary_join_element_wise("", *parts, mark, null_handling="skip")
-    return pc.if_else(pa.array(there), pc.utf8_slice_codeunits(anchored, len(mark)), pa.scalar(None, pa.string()))
+    return pc.if_else(as_arrow(there), pc.utf8_slice_codeunits(anchored, len(mark)), pa.scalar(None, pa.string()))
 
 
 def _messages(turns: tuple[Turn, ...], batch: pa.RecordBatch, masks: Masks) -> pa.ListArray:
@@ -256,18 +256,18 @@ def _messages(turns: tuple[Turn, ...], batch: pa.RecordBatch, masks: Masks) -> p
     there = np.stack([_has_turn(turn, masks, size) for turn in turns], axis=1)
     owner, which = np.nonzero(there)
     contents = pa.concat_arrays([_turn_text(turn, batch, masks) for turn in turns])
-    content = contents.take(pa.array(which * size + owner))
-    role = pa.array([turn.role for turn in turns], pa.string()).take(pa.array(which))
+    content = contents.take(as_arrow(which * size + owner))
+    role = pa.array([turn.role for turn in turns], pa.string()).take(as_arrow(which))
     fields = [role, content, pa.nulls(len(which), pa.bool_()), pa.nulls(len(which), pa.string())]
     offsets = np.concatenate([[0], np.cumsum(there.sum(axis=1))]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.StructArray.from_arrays(fields, fields=list(MESSAGE)), type=SCHEMA.field("messages").type)
+    return pa.ListArray.from_arrays(as_arrow(offsets), pa.StructArray.from_arrays(fields, fields=list(MESSAGE)), type=SCHEMA.field("messages").type)
 
 
 def _turn_text(turn: Turn, batch: pa.RecordBatch, masks: Masks) -> pa.LargeStringArray:
     text = _text(turn.content, batch, masks)
     if turn.when_empty is None:
         return text
-    return pc.if_else(pa.array(_lacks(turn.content, masks, len(batch))), _text(turn.when_empty, batch, masks), text)
+    return pc.if_else(as_arrow(_lacks(turn.content, masks, len(batch))), _text(turn.when_empty, batch, masks), text)
 
 
 def _ids(source: str, place: str, numbers: np.ndarray) -> tuple[pa.StringArray, pa.StringArray]:
@@ -276,7 +276,7 @@ def _ids(source: str, place: str, numbers: np.ndarray) -> tuple[pa.StringArray, 
     digests = b"".join([hashlib.sha256(b"%s%d" % (prefix, number)).digest()[:16] for number in numbers.tolist()])
     ids = digests.hex().encode()
     offsets = pa.py_buffer(np.arange(0, len(ids) + 32, 32, dtype=np.int32))
-    locators = pc.binary_join_element_wise(place, pa.array(numbers).cast(pa.string()), "")
+    locators = pc.binary_join_element_wise(place, as_arrow(numbers).cast(pa.string()), "")
     return pa.StringArray.from_buffers(len(numbers), offsets, pa.py_buffer(ids)), locators
 
 
@@ -293,7 +293,7 @@ def _meta(
     """The JSON that ``documents.to_json`` makes of the carried columns, the extractor's name and what is the same for all."""
     parts: dict[str, Any] = {}
     for column, key in carried:
-        cells = pc.if_else(pa.array(masks[column]), _json_strings(batch.column(column)), pa.scalar(None, pa.string()))
+        cells = pc.if_else(as_arrow(masks[column]), _json_strings(batch.column(column)), pa.scalar(None, pa.string()))
         parts[key] = pc.binary_join_element_wise(json.dumps(key, ensure_ascii=False), cells, ": ")
     for key, value in (("extractor", extractor), *fixed):
         parts[key] = f"{json.dumps(key, ensure_ascii=False)}: {json.dumps(value, ensure_ascii=False)}"

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 
 from pipeline.documents import Extracted
 from pipeline.errors import MissingPackageError
@@ -24,8 +23,6 @@ from pipeline.extractors.rows import RowMapping
 @dataclass(frozen=True)
 class SqliteFile:
     """Reads SQLite files. ``tables`` says for a table how its rows become documents; for others the columns decide."""
-
-    version: ClassVar[int] = 1
 
     settings: DatabaseSettings = field(default_factory=DatabaseSettings)
     rows: RowMapping | None = None

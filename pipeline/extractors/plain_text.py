@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 from pipeline import decoding
 from pipeline.documents import Document, Extracted, Removed
@@ -17,8 +16,6 @@ MAX_TEXT_BYTES = 64_000_000
 @dataclass(frozen=True)
 class PlainText:
     """Reads text and Markdown files whole."""
-
-    version: ClassVar[int] = 1
 
     def read(self, file: SourceFile) -> Iterator[Extracted]:
         """One item: the text of the file without control characters. A file with bytes that cannot be decoded is Skipped, never patched."""

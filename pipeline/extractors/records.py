@@ -7,7 +7,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -66,8 +66,6 @@ class _Plans:
 @dataclass(frozen=True)
 class JsonLines:
     """Reads JSON lines: one object a line, lines ended by a line feed and nothing else."""
-
-    version: ClassVar[int] = 2
 
     mapping: RowMapping | None = None
 
@@ -161,8 +159,6 @@ _LISTS = ("data", "rows", "train", "examples", "instances", "items", "records", 
 class JsonFile:
     """Reads a JSON file: a list of objects or of texts, an object that holds such a list, or one object."""
 
-    version: ClassVar[int] = 2
-
     mapping: RowMapping | None = None
 
     def read(self, file: SourceFile) -> Iterator[Extracted]:
@@ -212,8 +208,6 @@ def _element_row(value: Any) -> Row | None:
 class ParquetRows:
     """Reads Parquet files, one row group after another, every page against its checksum where it has one."""
 
-    version: ClassVar[int] = 1
-
     mapping: RowMapping | None = None
 
     def read(self, file: SourceFile) -> Iterator[Extracted]:
@@ -224,8 +218,6 @@ class ParquetRows:
 @dataclass(frozen=True)
 class ArrowRows:
     """Reads Arrow files, of the file format (Feather) and of the stream format."""
-
-    version: ClassVar[int] = 1
 
     mapping: RowMapping | None = None
 

@@ -11,9 +11,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 import pyarrow as pa
 
@@ -29,7 +28,7 @@ from pipeline.documents import (
     to_batch,
 )
 from pipeline.errors import UsageError
-from pipeline.extractors import databases, gathering
+from pipeline.extractors import databases, gathering, registry
 from pipeline.extractors.accounts import count_batch, count_items
 from pipeline.extractors.batches import Release
 from pipeline.extractors.columns import DocumentBatch
@@ -38,6 +37,7 @@ from pipeline.extractors.databases_login import is_address
 from pipeline.extractors.files import Kind, SourceFile, kind_of, kind_of_name, list_files
 from pipeline.extractors.html import HtmlSettings
 from pipeline.extractors.known_tables import known_tables, table_name
+from pipeline.extractors.registry import Extractor
 from pipeline.extractors.rows import RowMapping
 from pipeline.extractors.sql_settings import SqlSettings
 from pipeline.extractors.tables import CsvSettings
@@ -56,21 +56,12 @@ BATCH_DOCUMENTS = 512
 BATCH_CHARS = 4_000_000
 
 
-class Extractor(Protocol):
-    """Reads one file of a source; never raises for what the file holds, and yields one item for each unit it reads."""
-
-    version: ClassVar[int]
-
-    def read(self, file: SourceFile) -> Iterator[Extracted]:
-        """Documents, and what became of every other unit."""
-        ...
-
-
 @dataclass(frozen=True)
 class SourceSettings:
     """One source: where it lies and how it is read. Everything but ``path`` can be left out."""
 
     path: str
+    """A file, a folder, a URL or the address of a database; relative to the project."""
     html: HtmlSettings = field(default_factory=HtmlSettings)
     csv: CsvSettings = field(default_factory=CsvSettings)
     sql: SqlSettings = field(default_factory=SqlSettings)
@@ -111,9 +102,10 @@ class SourceSettings:
 
 @dataclass(frozen=True)
 class ExtractSettings:
-    """``stages/extract.yaml``."""
+    """The sources of a project."""
 
     sources: Mapping[str, SourceSettings] = field(default_factory=dict)
+    """The sources by name; a name becomes the folder ``data/raw/NAME``."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +134,7 @@ def settings_for_key(settings: SourceSettings) -> dict[str, Any]:
     """The settings that decide what a file becomes: all but where the source lies and how to log in, and the extractors' versions."""
     plain = {name: value for name, value in to_plain(settings).items() if name != "path"}
     plain["database"] = {name: value for name, value in plain["database"].items() if not name.startswith("password")}
-    return {**plain, "versions": {kind: _extractor(kind, settings).version for kind in _EXTRACTORS}}
+    return {**plain, "versions": registry.versions()}
 
 
 def list_parts(source: str, settings: SourceSettings, file_digest: Callable[[Any], str], previous: str = "") -> list[Part]:
@@ -213,26 +205,10 @@ def source_name(path: Place) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.") or "source"
 
 
-_EXTRACTORS: dict[Kind, str] = {
-    "html": "pipeline.extractors.html:HtmlPages",
-    "warc": "pipeline.extractors.warc:WarcPages",
-    "csv": "pipeline.extractors.tables:CsvTable",
-    "sql": "pipeline.extractors.sql:SqlDump",
-    "jsonl": "pipeline.extractors.records:JsonLines",
-    "json": "pipeline.extractors.records:JsonFile",
-    "parquet": "pipeline.extractors.records:ParquetRows",
-    "arrow": "pipeline.extractors.records:ArrowRows",
-    "sqlite": "pipeline.extractors.databases_sqlite:SqliteFile",
-    "xlsx": "pipeline.extractors.xlsx:Workbook",
-    "text": "pipeline.extractors.plain_text:PlainText",
-}
-
-
 def _extractor(kind: Kind, settings: SourceSettings, table: str = "") -> Extractor:
     """The reader of a file; ``table`` is what its table is called where it holds one."""
     rows = settings.tables.get(table, settings.rows)
-    module, _, name = _EXTRACTORS[kind].partition(":")
-    build = getattr(import_module(module), name)
+    build = registry.load(kind)
     extractor: Extractor
     if kind in ("html", "warc"):
         extractor = build(settings.html)

@@ -16,7 +16,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -41,8 +40,6 @@ EXTRACTOR = "sql"
 @dataclass(frozen=True)
 class SqlDump:
     """Reads SQL dumps. ``rows`` says for a table how its rows become documents; for others the columns decide."""
-
-    version: ClassVar[int] = 2
 
     settings: SqlSettings = field(default_factory=SqlSettings)
     rows: Mapping[str, RowMapping] = field(default_factory=dict)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from pipeline.documents import Document, Extracted, Removed, Skipped
-from pipeline.extractors.html import HtmlPages, HtmlSettings, extract_page
+from pipeline.extractors.html import HtmlSettings, extract_page
 
 if TYPE_CHECKING:
     from pipeline.extractors.files import SourceFile
@@ -34,8 +34,6 @@ class WarcPages:
     """Reads WARC files; requests and notes of the crawler are no units, other files and errors of servers are removed."""
 
     settings: HtmlSettings = field(default_factory=HtmlSettings)
-    version: ClassVar[int] = HtmlPages.version
-
     def read(self, file: SourceFile) -> Iterator[Extracted]:
         """One item for each response; where the file is damaged, the last one says so."""
         for answer in _answers(file, self.settings.max_bytes + 1):

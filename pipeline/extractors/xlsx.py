@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any, ClassVar
+from typing import IO, Any
 
 from pipeline.documents import Extracted, Skipped
 from pipeline.errors import MissingPackageError
@@ -50,8 +50,6 @@ class XlsxSettings:
 @dataclass(frozen=True)
 class Workbook:
     """Reads Excel workbooks. ``tables`` says for a sheet how its rows become documents, ``mapping`` for all others."""
-
-    version: ClassVar[int] = 1
 
     settings: XlsxSettings = field(default_factory=XlsxSettings)
     mapping: RowMapping | None = None
