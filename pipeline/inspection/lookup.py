@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.datasets import Dataset, find_datasets, open_dataset, read_batches
-from pipeline.documents import turns
-from pipeline.errors import DatasetError
+from pipeline.documents import locator, turns
+from pipeline.packing.reading import read_rows
 
 HEX = re.compile(r"[0-9a-f]{4,32}")
 """What may be an id, or the beginning of one."""
@@ -41,6 +39,18 @@ def built_in(data: Path) -> Built:
     return Built(*by_stage)
 
 
+@dataclass(frozen=True)
+class RowPlace:
+    """Where a row stands: stage and folder of its dataset, the file relative to that, the row's number in the file."""
+
+    stage: str
+    dataset: str
+    file: str
+    row: int
+    rule: str | None = None
+    """The rule that removed the document, where this is a row of ``__removed``."""
+
+
 @dataclass
 class History:
     """What each stage made of one document: rows as they stand in the datasets, None where it has none."""
@@ -55,6 +65,8 @@ class History:
     cuts: list[dict[str, Any]] = field(default_factory=list)
     quarantine: list[dict[str, Any]] = field(default_factory=list)
     packed: list[dict[str, Any]] = field(default_factory=list)
+    places: list[RowPlace] = field(default_factory=list)
+    """Where the rows stand that are the document itself, in the order of the stages."""
 
     @property
     def document(self) -> dict[str, Any] | None:
@@ -68,10 +80,11 @@ Test = Callable[[pa.RecordBatch], pa.BooleanArray]
 def find_ids(built: Built, wanted: str, limit: int) -> tuple[list[str], int, str]:
     """Ids of the documents that ``wanted`` names, at most ``limit``, how many there are, and by what they were found.
 
-    An id or the beginning of one is tried first, then a source or locator that holds it, then the text (in any case). Of a quarantined unit,
-    which has no id, nothing is found here.
+    An id or the beginning of one is tried first, then the very place, then a source or locator that holds it, then the text (in any case).
+    Of a quarantined unit, which has no id, nothing is found here.
     """
-    tests: list[tuple[str, Test]] = [("place", lambda batch: _in_place(batch, wanted)), ("text", lambda batch: _in_text(batch, wanted))]
+    tests: list[tuple[str, Test]] = [("place", lambda batch: _at_place(batch, wanted)), ("place", lambda batch: _in_place(batch, wanted))]
+    tests.append(("text", lambda batch: _in_text(batch, wanted)))
     if HEX.fullmatch(wanted.lower()):
         tests.insert(0, ("id", lambda batch: pc.starts_with(batch.column("id"), wanted.lower())))
     for what, test in tests:
@@ -85,13 +98,34 @@ def find_ids(built: Built, wanted: str, limit: int) -> tuple[list[str], int, str
     return [], 0, ""
 
 
+def _at_place(batch: pa.RecordBatch, wanted: str) -> pa.BooleanArray:
+    """Whether a row's ``source/locator`` or locator is the very place that is wanted."""
+    spelled = pa.array(_spellings(wanted), pa.string())
+    return pc.or_(pc.is_in(_places(batch), spelled), pc.is_in(batch.column("locator"), spelled))
+
+
 def _in_place(batch: pa.RecordBatch, wanted: str) -> pa.BooleanArray:
-    """Whether ``source/locator`` holds what is wanted, or what is wanted is a path that ends in the locator's file."""
-    holds = pc.match_substring(pc.binary_join_element_wise(batch.column("source"), batch.column("locator"), "/"), wanted)
+    """Whether ``source/locator`` holds what is wanted, or what is wanted is a path that ends in the locator's file (and names its row)."""
+    places = _places(batch)
+    holds = pc.match_substring(places, wanted)
+    for spelled in _spellings(wanted):
+        holds = pc.or_(holds, pc.match_substring(places, spelled))
     if "/" not in wanted:
         return holds
-    files = (locator.partition("#")[0] for locator in batch.column("locator").to_pylist())
-    return pc.or_(holds, pa.array([bool(file) and f"/{wanted}".endswith(f"/{file}") for file in files], pa.bool_()))
+    path, _, part = _spellings(wanted)[-1].partition("#")
+    split = (name.partition("#") for name in batch.column("locator").to_pylist())
+    ends = [bool(file) and f"/{path}".endswith(f"/{file}") and (not part or part == own) for file, _, own in split]
+    return pc.or_(holds, pa.array(ends, pa.bool_()))
+
+
+def _places(batch: pa.RecordBatch) -> pa.StringArray:
+    return pc.binary_join_element_wise(batch.column("source"), batch.column("locator"), "/")
+
+
+def _spellings(wanted: str) -> tuple[str, str]:
+    """A place as it was asked for, and with its path as locators spell it."""
+    path, mark, part = wanted.partition("#")
+    return wanted, f"{locator(path)}{mark}{part}"
 
 
 def _in_text(batch: pa.RecordBatch, wanted: str) -> pa.BooleanArray:
@@ -109,26 +143,49 @@ def _files(datasets: tuple[Dataset, ...], parts: tuple[str, ...]) -> Iterator[tu
 
 def history(built: Built, name: str) -> History:
     """All rows of the document of that id."""
-    found = History(name)
-    for dataset, row in _rows(built.raw, "", name):
-        found.raw, found.raw_dataset = row, str(dataset.folder)
-    for dataset, row in _rows((*built.raw, *built.clean), "__removed", name):
-        found.removed, found.removed_by = row, str(dataset.folder)
-    for _, row in _rows(built.clean, "", name):
-        found.kept = row
-    found.cuts = sorted((row for _, row in _rows(built.clean, "__edited", name)), key=lambda row: int(row["seq"]))
-    document = found.document
-    if document is not None:
-        found.quarantine = quarantined(built, lambda row: bool((row["source"], row["locator"]) == (document["source"], document["locator"])))
-    found.packed = [place for dataset in built.tokens for place in _packed(dataset, name)]
-    return found
+    return histories(built, [name])[0]
 
 
-def _rows(datasets: tuple[Dataset, ...], part: str, name: str) -> Iterator[tuple[Dataset, dict[str, Any]]]:
+def histories(built: Built, names: Sequence[str]) -> list[History]:
+    """All rows of each document, in the order of ``names``; the datasets are read once for all of them."""
+    found = {name: History(name) for name in names}
+    for dataset, place, row in _rows(built.raw, "", names):
+        one = found[row["id"]]
+        one.raw, one.raw_dataset = row, str(dataset.folder)
+        one.places.append(place)
+    for dataset, place, row in _rows((*built.raw, *built.clean), "__removed", names):
+        one = found[row["id"]]
+        one.removed, one.removed_by = row, str(dataset.folder)
+        one.places.append(place)
+    for _, place, row in _rows(built.clean, "", names):
+        found[row["id"]].kept = row
+        found[row["id"]].places.append(place)
+    for _, place, row in _rows(built.tokens, "__removed", names):
+        found[row["id"]].places.append(place)
+    for _, _, row in _rows(built.clean, "__edited", names):
+        found[row["id"]].cuts.append(row)
+    for dataset in built.tokens:
+        for name, where in _packed(dataset, names):
+            found[name].packed.append(where)
+    places = {(one.document["source"], one.document["locator"]): one for one in found.values() if one.document is not None}
+    for failed in quarantined(built, lambda row: (row["source"], row["locator"]) in places):
+        places[failed["source"], failed["locator"]].quarantine.append(failed)
+    for one in found.values():
+        one.cuts.sort(key=lambda row: int(row["seq"]))
+    return list(found.values())
+
+
+def _rows(datasets: tuple[Dataset, ...], part: str, names: Sequence[str]) -> Iterator[tuple[Dataset, RowPlace, dict[str, Any]]]:
+    wanted = pa.array(names, pa.string())
     for dataset, path in _files(datasets, (part,)):
+        if not any(pc.any(pc.is_in(batch.column("id"), wanted)).as_py() for batch in read_batches(path, ["id"])):
+            continue  # one column tells, and most files hold none of them
+        first, file = 0, path.relative_to(dataset.folder).as_posix()
         for batch in read_batches(path):
-            for row in batch.filter(pc.equal(batch.column("id"), name)).to_pylist():
-                yield dataset, row
+            for number in pc.indices_nonzero(pc.is_in(batch.column("id"), wanted)).to_pylist():
+                row = batch.slice(number, 1).to_pylist()[0]
+                yield dataset, RowPlace(str(dataset.manifest["stage"]), str(dataset.folder), file, first + number, row.get("rule")), row
+            first += len(batch)
 
 
 def quarantined(built: Built, test: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
@@ -147,37 +204,19 @@ def all_ids(built: Built) -> Iterator[str]:
             yield from batch.column("id").to_pylist()
 
 
-def _packed(dataset: Dataset, name: str) -> Iterator[dict[str, Any]]:
-    """The rows of a token set that hold tokens of the document: file, row, which of its tokens, and who shares the row."""
+def _packed(dataset: Dataset, names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a token set that hold tokens of a document: its id, and file, row, which of its tokens, and how many others share the row."""
+    wanted = pa.array(names, pa.string())
     for shard in dataset.shards:
         if shard.part.startswith("__"):
             continue
         first = 0
-        for pieces in _pieces(dataset.folder / shard.path):
+        for batch in read_rows(dataset.folder / shard.path, ["pieces"]):
+            pieces = batch.column("pieces")
             rows = pc.list_parent_indices(pieces).to_numpy()
-            names = pieces.flatten().field("id")
-            for place in pc.indices_nonzero(pc.fill_null(pc.equal(names, name), False)).to_pylist():
+            for place in pc.indices_nonzero(pc.is_in(pieces.flatten().field("id"), wanted)).to_pylist():
                 row, item = int(rows[place]), pieces.flatten()[place].as_py()
-                sharing = sum(1 for other in pieces[row].as_py() if other["id"] not in (None, name))
+                sharing = sum(1 for other in pieces[row].as_py() if other["id"] not in (None, item["id"]))
                 where = {"dataset": str(dataset.folder), "file": shard.path, "row": first + row}
-                yield {**where, "first_token": item["start"], "end_token": item["end"], "others_in_row": sharing}
+                yield item["id"], {**where, "first_token": item["start"], "end_token": item["end"], "others_in_row": sharing}
             first += len(pieces)
-
-
-def _pieces(path: Path) -> Iterator[pa.ListArray]:
-    """The column ``pieces`` of a file of rows, whatever its format, batch by batch."""
-    try:
-        if path.suffix == ".parquet":
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(columns=["pieces"]):
-                    yield batch.column("pieces")
-        elif path.suffix == ".jsonl":
-            with path.open(encoding="utf-8") as lines:
-                for line in lines:
-                    yield pa.array([json.loads(line)["pieces"]])
-        else:
-            with pa.memory_map(str(path)) as source:
-                for batch in pa.ipc.open_stream(source):
-                    yield batch.column("pieces")
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise DatasetError(str(path), f"is damaged ({str(error).splitlines()[0][:120]})", "delete the dataset and build it again") from None

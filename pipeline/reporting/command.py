@@ -33,7 +33,7 @@ def main(given: Sequence[str]) -> int:
         file.write(text.encode())
     if not arguments.quiet:
         print(f"report: {out} ({len(text.encode()) / 1000:,.0f} kB)")
-        print("  next: open it in a browser; python -m pipeline why ID says more about a document")
+        print("  next: open it in a browser; python -m pipeline why ID and trace ID say more about a document")
     return 0
 
 

@@ -21,6 +21,9 @@ Examples = Mapping[str, Sequence[Example]]
 SMALL_BYTES = 10 * 2**20
 """Under 10 MiB of text a model learns a style rather than knowledge; our own rule of thumb."""
 
+TRACE = "python -m pipeline why ID says what each stage said of a document; python -m pipeline trace ID leads to its packed rows and its source."
+"""Said once, above the first ids."""
+
 CUTS, DUPLICATES = "Cuts", "Duplicates"
 """Sections that lines of the flow lead to."""
 
@@ -67,7 +70,7 @@ def flow(figures: Figures, removed: Examples) -> Markup:
     parts += [_step(step, removed) for step in figures.steps]
     parts += [_tokens_line(dataset.manifest["splits"], dataset.folder.name) for dataset in figures.tokens]
     about = "Every unit that was read is kept or stands in a line that says why not. A line with a triangle opens: documents that went, and where."
-    return section("From sources to tokens", parts, about=about)
+    return section("From sources to tokens", tag("p", TRACE, class_="about"), parts, about=about)
 
 
 def _step(step: Step, removed: Examples) -> Markup:
@@ -150,7 +153,7 @@ def duplicates(pairs: Sequence[Pair]) -> Markup | None:
     """Removed duplicates beside what was kept; words that differ are marked."""
     if not pairs:
         return None
-    about = "On the left what was removed, on the right what was kept instead; words that only one of them has are marked."
+    about = "On the left what was removed, on the right what was kept instead; words that only one of them has are marked. Their ids begin as shown."
     return section(DUPLICATES, [_pair(pair) for pair in pairs], about=about)
 
 
