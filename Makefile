@@ -7,10 +7,14 @@ PY  := $(VENV)/bin/python
 ENV := $(VENV)/.made
 
 include pipeline/goals.mk
-.PHONY: bench test check environment
+.PHONY: bench bench-scale test check environment
 
 bench: environment ## measure, print tables and write docs/benchmarks.md: make bench [NAMES="filter tokenize"]
 	$(PY) -m pipeline.benchmarks $(NAMES)
+
+bench-scale: environment ## how seconds and memory grow up to 2 GB of text, into docs/scale.md
+	$(PY) -m pipeline.benchmarks.growth
+	$(PY) -m pipeline.benchmarks.scale --workers 1
 
 test: environment ## run the tests
 	$(PY) -m pytest
