@@ -27,6 +27,8 @@ COMMANDS = {
     "suspects": ("pipeline.inspection.suspects", "documents that a run found strange: wrong answers, gibberish, leaked copies"),
     "ablate": ("pipeline.inspection.ablate", "what a rule or a source does to the validation loss, beside chance"),
     "why": ("pipeline.inspection.why", "what each stage said about a document"),
+    "trace": ("pipeline.inspection.trace", "from a row of any stage back to the bytes of the source"),
+    "completion": ("pipeline.completion", "a script for bash, zsh or fish, so that the tab key knows all of this"),
     "verify": ("pipeline.inspection.verify", "compare every byte of a dataset with its manifest"),
 }
 

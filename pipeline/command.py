@@ -10,14 +10,28 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import GristmillError, UsageError, nearest
 from pipeline.pools import default_workers
 from pipeline.remote import Place, Url, place
 
 
+class _Asking(tuple[str, ...]):
+    """In place of a command line: the parser is wanted, and nothing shall run."""
+
+
+class _Answer(Exception):  # noqa: N818 (it is no error)
+    """The parser that was asked for; never leaves ``parser_of``."""
+
+
 class _Parser(argparse.ArgumentParser):
     """Errors in one line, exit code 2."""
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        if isinstance(args, _Asking):
+            raise _Answer(self)
+        return super().parse_args(args, namespace)
 
     def error(self, message: str) -> None:  # type: ignore[override]
         raise UsageError(self.prog, message, f"see {self.prog} --help")
@@ -48,6 +62,16 @@ def parser(prog: str, what: str) -> argparse.ArgumentParser:
     return tool
 
 
+def parser_of(main: Callable[[Sequence[str]], object]) -> argparse.ArgumentParser:
+    """The parser of a command: its ``main`` runs up to where it would parse. Raises TypeError for one that has no parser of this module."""
+    try:
+        main(_Asking())
+    except _Answer as answer:
+        parser: argparse.ArgumentParser = answer.args[0]
+        return parser
+    raise TypeError(f"{main.__module__}.{main.__name__} parses nothing")
+
+
 def inputs_and_output(paths: Sequence[Place], prog: str) -> tuple[list[Place], Path]:
     """``INPUT... OUTPUT`` apart, each input there (a URL is looked at when it is listed); raises UsageError."""
     *inputs, last = paths
@@ -59,9 +83,7 @@ def inputs_and_output(paths: Sequence[Place], prog: str) -> tuple[list[Place], P
     for path in inputs:
         if isinstance(path, Url):
             continue
-        require(path)
-        if path.resolve() == output.resolve() or path.resolve() in output.resolve().parents:
-            raise UsageError(str(output), f"lies in the input {path}", "write the output beside it")
+        require_beside(output, require(path))
     return inputs, output
 
 
@@ -74,6 +96,12 @@ def require(path: Path) -> Path:
         names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
         raise UsageError(str(path), "is not there", nearest(path.name, names) if names else "check the path")
     return path
+
+
+def require_beside(output: Path, given: Path) -> None:
+    """Raises UsageError when the output is what is read, or lies in it."""
+    if output.resolve().is_relative_to(given.resolve()):
+        raise UsageError(str(output), f"lies in the input {given}", "write the output beside it")
 
 
 def run(main: Callable[[Sequence[str]], int | None], arguments: Sequence[str] | None = None) -> int:

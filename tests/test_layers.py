@@ -38,7 +38,7 @@ FLOORS = [
     {"quality"},
     {"extractors", "filters", "dedup", "packing", "training", "sample"},
     {"stages"},
-    {"plan", "exporting", "inspection", "reporting", "benchmarks", "stamp", "init", "environment", "__main__"},
+    {"plan", "exporting", "inspection", "reporting", "benchmarks", "stamp", "init", "environment", "completion", "__main__"},
 ]
 """Lower floors first: a module imports from its own room and from lower floors; on the second floor also from its neighbours."""
 

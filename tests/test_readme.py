@@ -17,14 +17,14 @@ from pipeline.documents import Document, Message, to_batch, turns
 from pipeline.extractors.sources import ExtractSettings
 from pipeline.filters.verdicts import Find, verdicts
 from pipeline.settings import between, build, parse_yaml
+from tests.documented import CHECKOUT, blocks
 
-CHECKOUT = Path(__file__).resolve().parents[1]
-README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+README = CHECKOUT / "README.md"
 
 
 def block(language: str, number: int = 0) -> str:
     """A code block of a language, the first by default."""
-    return str(re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)[number])
+    return blocks(README, language)[number].text
 
 
 def test_the_example_filter_works() -> None:
@@ -64,7 +64,7 @@ def test_help_lists_the_goals() -> None:
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:
     """CI runs what the README names as the test command."""
-    assert "    make test\n" in README
+    assert "    make test\n" in README.read_text(encoding="utf-8")
     assert (CHECKOUT / ".ci" / "run").read_text().rstrip().endswith("\nmake test")
 
 

@@ -24,6 +24,7 @@ class Exact:
     """``bytes``: the text as it is. ``space``: case and the amount of white space do not count. ``words``: only the words count, in
     NFKC and lower case; of a text without a word, what ``space`` compares."""
     compare: Compare = "whole"
+    """What of a conversation is compared: all turns but the system's, the user's (``prompts``) or the assistant's (``answers``)."""
 
 
 def digests(compared: Pieces, words: Ragged, exact: Exact) -> tuple[Hashes, NDArray[np.bool_]]:

@@ -42,16 +42,20 @@ class Near:
     threshold: float = between(0.8, 0.5, 1.0)
     """Jaccard similarity of the two sets of n-grams from which on two documents are duplicates."""
     ngram: int = at_least(5, 1)
+    """Words in an n-gram."""
     short_ngram: int = at_least(3, 1)
     """Words in an n-gram where the shorter of two documents has fewer than ``short_words`` words: one changed word spoils five
     5-grams, and of 30 words' 5-grams that is a fifth."""
     short_words: int = at_least(80, 0)
+    """Documents of fewer words are short."""
     short_threshold: float = between(0.7, 0.5, 1.0)
     """How far the threshold sinks for short documents, and no further than two changed words cost, which spoil 2n of m n-grams. It does
     not sink for those so short that one changed word costs more. On our planted corpus at threshold 0.8: recall of short texts 0.94
     if one word is forgiven, 0.99 if two are, at a precision of 0.999."""
     compare: Compare = "whole"
+    """What of a conversation is compared: all turns but the system's, the user's (``prompts``) or the assistant's (``answers``)."""
     seed: int = 0
+    """Decides which hash functions the sketches are made by."""
 
     def __post_init__(self) -> None:
         if self.short_ngram > self.ngram:

@@ -11,7 +11,7 @@ from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline import decoding
 from pipeline.documents import RAW_CAP_BYTES, Document, Extracted, Message, Removed, Skipped, locator
@@ -44,8 +44,11 @@ class SiteRules:
     drop: tuple[str, ...] = ()
     """Elements taken out first."""
     title: str | None = None
+    """The page's title; the first element that matches, here and below."""
     date: str | None = None
+    """When it was published."""
     author: str | None = None
+    """Who wrote it."""
     post: str | None = None
     """Each post of a thread: the page becomes a conversation. Who wrote the first post is the user, all others are the assistant."""
     post_author: str | None = None
@@ -84,8 +87,6 @@ class HtmlPages:
     """Reads HTML files."""
 
     settings: HtmlSettings = field(default_factory=HtmlSettings)
-    version: ClassVar[int] = 3
-
     def read(self, file: SourceFile) -> Iterator[Extracted]:
         """The one document of ``file``, or why there is none."""
         from pipeline.extractors.files import SourceError

@@ -32,7 +32,9 @@ class TurnTemplate:
     """One turn made of a row: its role, and a template for its content."""
 
     role: str
+    """``system``, ``user``, ``assistant`` or another name of one of these, as conversations have it."""
     content: str
+    """Template of what is said."""
     when_empty: str | None = None
     """The template used instead of ``content`` when at least one column of ``content`` is empty in the row."""
 
@@ -48,6 +50,7 @@ class Join:
     """Columns of another table of the same source, put beside a row: those of the row whose ``key`` is the row's own ``on``."""
 
     key: str
+    """The column of the joined table that rows are looked up by."""
     on: str | None = None
     """The column of this table, or of one joined before it; left out: the one of the same name as ``key``."""
     latest: str | None = None

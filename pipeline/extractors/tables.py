@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Any, BinaryIO, ClassVar, Literal
+from typing import Any, BinaryIO, Literal
 
 import pyarrow as pa
 
@@ -42,6 +42,7 @@ class CsvSettings:
     escape: str | None = None
     """The character before a quote inside a quoted cell, where quotes are not doubled."""
     encoding: str | None = None
+    """A name that Python knows: utf-8, cp1252, shift_jis."""
     header: bool | None = None
     """Whether the first row names the columns; without names they are called col_0, col_1."""
     columns: tuple[str, ...] = ()
@@ -92,8 +93,6 @@ class Table:
 @dataclass(frozen=True)
 class CsvTable:
     """Reads CSV and TSV files."""
-
-    version: ClassVar[int] = 2
 
     settings: CsvSettings = field(default_factory=CsvSettings)
     mapping: RowMapping | None = None

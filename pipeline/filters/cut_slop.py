@@ -47,6 +47,7 @@ class CutSlop:
     """
 
     rules: tuple[str, ...] = SLOP_RULES
+    """The rule files; naming some replaces these."""
     more_rules: tuple[str, ...] = ()
     """Rule files used besides ``rules``, such as ``filters/moralising.yaml``; name them under ``refusals`` too."""
     roles: tuple[str, ...] = ("assistant", PLAIN)

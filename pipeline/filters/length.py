@@ -22,7 +22,9 @@ class Length:
     """
 
     min_chars: int = at_least(20, 0)
+    """Characters of all turns together."""
     max_chars: int | None = None
+    """Left out: a document may have any length."""
     version: ClassVar[int] = 1
 
     def resolve(self, find: Find) -> Self:

@@ -131,7 +131,9 @@ class Patterns:
     files: tuple[str, ...]
     """Lists of patterns, one RE2 pattern a line."""
     roles: tuple[str, ...] = ("assistant", PLAIN)
+    """Which turns are searched; ``text`` stands for plain documents."""
     ignore_case: bool = True
+    """Whether small and capital letters count as the same; ``(?-i)`` in a pattern has its own way."""
     found: tuple[Pattern, ...] = internal(())
     version: ClassVar[int] = 1
 
@@ -160,7 +162,9 @@ class CutPatterns:
     files: tuple[str, ...]
     """Lists of patterns, one RE2 pattern a line."""
     roles: tuple[str, ...] = ("assistant", PLAIN)
+    """Which turns are searched; ``text`` stands for plain documents."""
     ignore_case: bool = True
+    """Whether small and capital letters count as the same; ``(?-i)`` in a pattern has its own way."""
     found: tuple[Pattern, ...] = internal(())
     version: ClassVar[int] = 1
 

@@ -125,6 +125,7 @@ class HoldsPrivateData:
     kinds: tuple[str, ...] = ("secrets", "finance")
     """Kinds or groups: secrets, finance, personal, all."""
     roles: tuple[str, ...] = ROLES
+    """Which turns are searched; ``text`` stands for plain documents."""
     placeholders: Mapping[str, str] = field(default_factory=dict)
     """The editor's, where it has its own."""
     allow: tuple[str, ...] = ()

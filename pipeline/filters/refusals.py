@@ -23,9 +23,11 @@ class Refusals:
     """Remove conversations and documents in which the assistant refuses, or says nothing but disclaimers."""
 
     rules: tuple[str, ...] = SLOP_RULES
+    """The rule files; naming some replaces these."""
     more_rules: tuple[str, ...] = ()
     """Rule files used besides ``rules``, such as ``filters/moralising.yaml``; name them under ``cut_slop`` too."""
     roles: tuple[str, ...] = ("assistant", PLAIN)
+    """Which turns are searched; ``text`` stands for plain documents."""
     max_share: float = between(0.0, 0.0, 1.0)
     """Largest share of a document's pieces of ``roles`` that may be refusals."""
     found: tuple[Rule, ...] = internal((), as_digest=True)

@@ -49,9 +49,11 @@ class Repetition:
     """Largest share of a plain document's lines that are prose and stood before."""
 
     max_2gram: float = between(0.20, 0.0, 1.0)
+    """Largest share of a text in its most frequent run of 2 words."""
     max_3gram: float = between(0.18, 0.0, 1.0)
+    """The same for 3 words."""
     max_4gram: float = between(0.16, 0.0, 1.0)
-    """Largest share of a text in its most frequent run of 2, 3 and 4 words."""
+    """The same for 4 words."""
 
     min_words: int = at_least(50, 4)
     """Runs of words are looked at in texts of at least so many words."""

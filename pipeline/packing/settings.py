@@ -24,6 +24,7 @@ class SpecialTokens:
     """Ends a plain document, and generation."""
 
     pad_token: str = "<|pad|>"
+    """Fills a row up; never learned."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,10 @@ class TokenizeSettings:
     """Decides which groups are for validation and in which order the rows stand."""
 
     rows_per_shard: int = at_least(4096, 1)
+    """How many rows one file holds."""
 
     padding_side: Literal["right", "left"] = "right"
+    """Where padding stands, with ``pack: none``."""
 
     pad_token: str | None = None
     """Text of a token of the vocabulary; else the tokenizer's own where it is not also its end of text, else its unknown token, else a new one, the

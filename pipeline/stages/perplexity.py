@@ -73,6 +73,7 @@ class PerplexitySettings:
     """Tokens in one step through the model, filling included."""
 
     seed: int = at_least(0, 0)
+    """Decides which documents are chosen."""
 
 
 @dataclass(frozen=True)

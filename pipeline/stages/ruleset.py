@@ -27,11 +27,14 @@ from pipeline.stages.own import Own, OwnClassError, load, wrap
 
 @dataclass(frozen=True)
 class Dedup:
-    """Which duplicates are looked for; null switches one off."""
+    """Which duplicates are looked for, and which one of a cluster stays."""
 
     exact: Exact | None = None
+    """Documents with the same text; left out or ``false``: not looked for, ``{}``: with the defaults below."""
     near: Near | None = None
+    """The same for documents that are nearly alike."""
     keeper: Keeper = "longest"
+    """Which document of a cluster stays: the longest, the first, or ``{score: COLUMN}``, the one with the highest score."""
     against: tuple[str, ...] = ()
     """Datasets, or folders of documents: what is a duplicate of a document there is removed."""
     compiled: bool = internal(False)
