@@ -30,7 +30,7 @@ EXTRACTORS: dict[Kind, Entry] = {
     "html": Entry("html", "HtmlPages", 3),
     "warc": Entry("warc", "WarcPages", 3),
     "csv": Entry("tables", "CsvTable", 2),
-    "sql": Entry("sql", "SqlDump", 2),
+    "sql": Entry("sql", "SqlDump", 3),
     "jsonl": Entry("records", "JsonLines", 2),
     "json": Entry("records", "JsonFile", 2),
     "parquet": Entry("records", "ParquetRows", 1),

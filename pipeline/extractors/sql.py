@@ -117,8 +117,8 @@ class _TableReader:
     def _made(self, plan: RowPlan, batch: pa.RecordBatch) -> Iterator[Extracted | DocumentBatch]:
         first = self._num_rows
         self._num_rows += len(batch)
-        keys = self._whole_keys(batch)
-        if is_columnar(plan) and (keys is not None or self._key is None):
+        keys = self._whole_keys(batch) if is_columnar(plan) else None
+        if keys is not None or (is_columnar(plan) and self._key is None):
             place = self._file.locator(table=self.table, row="") if keys is None else self._file.locator(table=self.table, key="")
             yield DocumentBatch(_rows(batch, first) if keys is None else Rows(batch, keys), plan, place, EXTRACTOR, (("table", self.table),))
             return

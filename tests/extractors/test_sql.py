@@ -84,6 +84,12 @@ def test_locators_are_unique(tmp_path: Path) -> None:
     assert [locator.partition("&")[2] for locator in found] == ["key=1", "key=2", "row=2", "row=3", "key=10", "row=5", "row=6", "key=11"]
 
 
+def test_keys_name_rows_that_are_chosen(tmp_path: Path) -> None:
+    """Rows that a mapping chooses by ``where``, which are made one by one, are named by their keys as well."""
+    found = extract(tmp_path, POSTS, SqlDump(rows={"posts": RowMapping(text="{body}", where={"author": ("8",)})}))
+    assert locators(found) == [f"dumps/forum.sql#table=posts&key={n}" for n in (1, 2)]
+
+
 def test_keys_of_text_and_of_two_columns(tmp_path: Path) -> None:
     """A key of text is percent-encoded; a key of two columns is not used."""
     dump = "-- MySQL dump\nCREATE TABLE `a b` (k varchar(9) PRIMARY KEY);\nINSERT INTO `a b` VALUES ('x & y');\n"
