@@ -14,12 +14,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 
@@ -148,22 +149,28 @@ def _search(work: Work, lost: dict[int, str], place: tuple[int, int]) -> dict[in
 
 
 def _in_child(work: Work, folder: Path, mark: Path, orders: Orders) -> Ending:
-    outcome = mark.with_suffix(".outcome")
-    outcome.unlink(missing_ok=True)
     given = pickle.dumps((work.function, folder, work.name, work.task, mark, orders))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    done = subprocess.run([sys.executable, "-m", "pipeline.attending", str(outcome), str(os.getpid())], input=given, env=environment, check=False)
-    try:
-        result, error = pickle.loads(outcome.read_bytes())
-    except (OSError, EOFError, pickle.UnpicklingError):
-        return Ending(died=_how(done.returncode, mark), place=place_of(mark))
-    finally:
-        outcome.unlink(missing_ok=True)
+    with _outcome_file() as outcome:
+        start = [sys.executable, "-m", "pipeline.attending", str(os.getpid())]
+        done = subprocess.run(start, input=given, stdout=outcome, env=environment, check=False)
+        outcome.seek(0)
+        try:
+            result, error = pickle.load(outcome)
+        except (EOFError, pickle.UnpicklingError):
+            return Ending(died=_how(done.returncode, mark), place=place_of(mark))
     if isinstance(error, MemoryError | SystemExit):
         return Ending(died=f"ended its worker: {type(error).__name__}", place=place_of(mark))
     if error is not None:
         raise error
     return Ending(record=result)
+
+
+def _outcome_file() -> IO[bytes]:
+    """Where the process leaves its outcome: in memory where the system can, since the outcome may be that the disk is full."""
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("outcome"), "w+b")  # noqa: PTH123 (a descriptor; the caller closes it)
+    return tempfile.TemporaryFile()
 
 
 def _how(code: int, mark: Path) -> str:
@@ -198,8 +205,10 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
-def main(outcome: Path, parent: int) -> None:
-    """Do the task that stands on standard input and leave its record or its error at ``outcome``."""
+def main(parent: int) -> None:
+    """Do the task that stands on standard input and leave its record or its error on standard output, where nothing else is then printed."""
+    outcome = os.dup(1)
+    os.dup2(2, 1)
     _end_with_parent()
     start_worker(parent)
     given = pickle.loads(sys.stdin.buffer.read())
@@ -208,10 +217,9 @@ def main(outcome: Path, parent: int) -> None:
         result = (_call(*given), None)
     except BaseException as error:
         result = (None, error)
-    temporary = outcome.with_suffix(".tmp")
-    temporary.write_bytes(pickle.dumps(result))
-    temporary.replace(outcome)
+    with open(outcome, "wb") as file:  # noqa: PTH123 (a descriptor)
+        file.write(pickle.dumps(result))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -25,8 +24,9 @@ from typing import IO, Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.datasets import FORMAT, MANIFEST, RUN, Dataset, Shard, committed, file_sha256, open_dataset, rows_digest
+from pipeline.datasets import FORMAT, MANIFEST, RUN, Dataset, Shard, committed, file_sha256, json_bytes, open_dataset, rows_digest, sealed
 from pipeline.errors import DatasetError, UsageError
+from pipeline.lock import lock, unlock
 
 WORK = "__work"
 CARD = ".huggingface.yaml"
@@ -63,7 +63,7 @@ def copy(source: Path, target: Path) -> None:
 def write_json(path: Path, data: Any) -> None:
     """Canonical JSON in a file, written whole or not at all."""
     with writing(path) as file:
-        file.write((json.dumps(data, ensure_ascii=False, indent=1) + "\n").encode("utf-8", "backslashreplace"))
+        file.write(json_bytes(data))
 
 
 class _HashedFile:
@@ -212,14 +212,14 @@ class Build:
         self.previous: Dataset | None = None
         self.ready: Dataset | None = None
         self._lock: IO[str] | None = None
-        self._started = time.time()
+        self._started = time.monotonic()
 
     def __enter__(self) -> Self:
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(str(self.target), f"cannot be made ({error.strerror})", "name another folder") from None
-        self._lock = _lock(self.target)
+        self._lock = lock(self.target)
         try:
             self._recover()
             self._refuse_foreign_target()
@@ -245,8 +245,7 @@ class Build:
         if kind is not None and self.work.is_dir() and not any(self.work.iterdir()) and not (self.folder / MANIFEST).is_file():
             shutil.rmtree(self.folder, ignore_errors=True)  # nothing was done, so there is nothing to resume
         if self._lock is not None:
-            Path(self._lock.name).unlink(missing_ok=True)
-            self._lock.close()
+            unlock(self._lock)
             self._lock = None
 
     @property
@@ -307,11 +306,11 @@ class Build:
             "files": {file: file_sha256(self.folder / file) for file in files},
             "shards": [vars(shard) for shard in numbered],
         }
-        seconds = time.time() - self._started
-        write_json(self.folder / RUN, {**run, "seconds": round(seconds, 3), "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+        seconds = time.monotonic() - self._started  # a clock that is set meanwhile does not count
+        write_json(self.folder / RUN, sealed({**run, "seconds": round(seconds, 3), "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}))
         for folder in sorted({(self.folder / shard.path).parent for shard in numbered}):
             _sync_folder(folder)
-        write_json(self.folder / MANIFEST, manifest)
+        write_json(self.folder / MANIFEST, sealed(manifest))
         _sync_folder(self.folder)
         return self._exchange()
 
@@ -361,24 +360,6 @@ def _glob_escape(name: str) -> str:
     return "".join(f"[{char}]" if char in "*?[" else char for char in name)
 
 
-def _lock(target: Path) -> IO[str]:
-    """Keep a second run off the same target; the lock goes with the process, however it ends."""
-    path = target.parent / f".{target.name}.lock"
-    while True:
-        file = path.open("w")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            raise UsageError(str(target), "another run is writing it", "wait until that run has ended") from None
-        try:
-            if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
-                return file
-        except FileNotFoundError:
-            pass
-        file.close()
-
-
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -396,4 +377,3 @@ def _rename_exchange(one: Path, two: Path) -> bool:
         return False
     at_cwd, exchange = -100, 2
     return rename(at_cwd, os.fsencode(one), at_cwd, os.fsencode(two), exchange) == 0
-

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from pipeline.errors import DatasetError
 MANIFEST = "__manifest.json"
 RUN = "__run.json"
 FORMAT = 1
+SEAL = "sha256"
+"""The value of a manifest, and of ``__run.json``, that is the digest of all its others."""
 KEPT = ""
 """The part of a dataset that holds its rows; the other parts are ``__removed``, ``__edited`` and ``__quarantine``."""
 
@@ -147,9 +149,30 @@ def read_batches(path: Path, columns: Sequence[str] | None = None, max_rows: int
         raise DatasetError(str(path), f"is damaged ({str(error).splitlines()[0][:120]})", "delete the dataset and build it again") from None
 
 
+def json_bytes(data: Any) -> bytes:
+    """The JSON of ``data`` as files hold it: in UTF-8, one value a line."""
+    return (json.dumps(data, ensure_ascii=False, indent=1) + "\n").encode("utf-8", "backslashreplace")
+
+
+def sealed(data: Mapping[str, Any]) -> dict[str, Any]:
+    """``data`` with the SHA-256 of its JSON as last value, so that a changed bit shows in the file that nothing else has a digest of."""
+    return {**data, SEAL: hashlib.sha256(json_bytes(data)).hexdigest()}
+
+
+def _is_sealed(path: Path) -> bool:
+    try:
+        content = path.read_bytes()
+        data = json.loads(content)
+        del data[SEAL]
+        return content == json_bytes(sealed(data))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def verify(dataset: Dataset) -> list[str]:
     """Every difference between the manifest and the files: one line each, empty when all is well."""
-    problems = []
+    own = [dataset.folder / name for name in (MANIFEST, RUN)]
+    problems = [f"{path}: is missing or not as it was written; delete the dataset and build it again" for path in own if not _is_sealed(path)]
     for shard in dataset.shards:
         path = dataset.folder / shard.path
         if not path.is_file():
@@ -172,4 +195,3 @@ def file_sha256(path: Any) -> str:
     """SHA-256 of the bytes, hex, of a Path or of another file that ``open("rb")`` opens."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-

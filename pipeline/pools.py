@@ -7,6 +7,7 @@ A task of which a worker died runs again in a process of its own (``pipeline.att
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
@@ -30,6 +31,10 @@ WATCHDOG_SECONDS = 3600.0
 
 MAX_DEATHS = 3
 """A task whose workers died so often, though it ran in a process of its own, ends the run."""
+
+
+RESTART_PAUSES_SECONDS = (0.0, 0.1, 1.0)
+"""How long new workers are waited for: a fork server that is being killed refuses connections until the system has buried it."""
 
 
 class Workers(Executor):
@@ -70,7 +75,8 @@ class Processes(Workers):
     def __init__(self, num_workers: int) -> None:
         from concurrent.futures.process import BrokenProcessPool
 
-        self.died = (BrokenProcessPool,)
+        self.died = (BrokenProcessPool, CancelledError)  # the second comes from a pool that was given up
+        self._lost: tuple[type[BaseException], ...] = (*self.died, ConnectionError, EOFError)  # a worker, or the server that forks them
         self._num_workers = num_workers
         self.watchdog_seconds = watchdog_seconds()
         self._start()
@@ -85,12 +91,14 @@ class Processes(Workers):
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Call ``fn`` in a worker."""
-        try:
-            return self._pool.submit(fn, *args, **kwargs)
-        except self.died:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._start()
-            return self._pool.submit(fn, *args, **kwargs)
+        for pause_seconds in RESTART_PAUSES_SECONDS:
+            try:
+                return self._pool.submit(fn, *args, **kwargs)
+            except self._lost:
+                time.sleep(pause_seconds)
+                self._pool.shutdown(wait=False, cancel_futures=True)
+                self._start()
+        return self._pool.submit(fn, *args, **kwargs)
 
     def in_flight(self) -> int:
         """Two a worker."""

@@ -22,6 +22,7 @@ FLOORS = [
         "decoding",
         "datasets",
         "commits",
+        "lock",
         "report",
         "progress",
         "attending",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline import command
 from pipeline.datasets import find_datasets, open_dataset, verify
-from pipeline.errors import UsageError
+from pipeline.errors import DatasetError, UsageError
 
 
 def main(given: Sequence[str]) -> int:
@@ -19,8 +19,11 @@ def main(given: Sequence[str]) -> int:
         raise UsageError("verify", "nothing has been built yet", "run: make extract")
     num_problems = 0
     for folder in [found for path in arguments.paths for found in _datasets(path)]:
-        dataset = open_dataset(folder)
-        problems = verify(dataset)
+        try:
+            dataset = open_dataset(folder)
+            problems = verify(dataset)
+        except DatasetError as error:  # the next one may be whole
+            problems = [str(error)]
         num_problems += len(problems)
         print("\n".join(problems) if problems else f"{folder}: {len(dataset.shards) + len(dataset.manifest['files'])} files as written")
     return 1 if num_problems else 0
