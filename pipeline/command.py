@@ -46,6 +46,7 @@ def stage_parser(stage: str, what: str) -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=default_workers(), metavar="N", help="processes to use (default: the cores, here %(default)s)")
     parser.add_argument("--scheduler", default=os.environ.get("DASK_SCHEDULER_ADDRESS"), metavar="ADDRESS", help="a Dask scheduler such as tcp://host:8786")
     add_common(parser)
+    add_json(parser)
     return parser
 
 
@@ -53,6 +54,11 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     """``--quiet`` and ``--debug``."""
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """``--json``, for stages."""
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
 def parser(prog: str, what: str) -> argparse.ArgumentParser:

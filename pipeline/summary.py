@@ -1,30 +1,36 @@
-"""The short account that ends every stage: where each unit went, in figures that add up, and the next command."""
+"""The short account that ends every stage: where each unit went, in figures that add up, and the next command; as lines, or as JSON."""
 
 from __future__ import annotations
 
+import json
 import sys
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import Any
 
+from pipeline.datasets import Dataset
 from pipeline.report import Counts, Report
 
 TOP = 12
 """Longest list of reasons or choices printed for one stage."""
 
 
-def print_summary(stage: str, output: Path, report: Report, unit: str, lines: Sequence[str] = (), following: str = "") -> None:
-    """Print what became of the units of each source, the reasons, further ``lines`` and the next command."""
-    print(f"\n{stage}: {output}")
-    for row in _table(report, unit):
-        print(f"  {row}")
+def conclude(arguments: Namespace, dataset: Dataset, unit: str, lines: Sequence[str] = (), following: str = "") -> None:
+    """Print what became of the ``unit``s of each source, the reasons, further ``lines`` and the next command; with ``--json`` as data."""
+    report = Report.from_plain(dataset.manifest["counts"])
     total = report.total()
-    for title, table in (("removed", total.removed), ("quarantined", total.quarantined), ("edited", total.edited), ("read as", total.choices)):
-        if table:
-            print(f"  {title}: {_list(table)}")
-    for line in lines:
-        print(f"  {line}")
-    if following:
-        print(f"  next: {following}")
+    tables = (("removed", total.removed), ("quarantined", total.quarantined), ("edited", total.edited), ("read as", total.choices))
+    told = [*_table(report, unit), *(f"{title}: {_list(table)}" for title, table in tables if table), *lines]
+    say(arguments, dataset, told, {"counts": report.to_plain()}, following)
+
+
+def say(arguments: Namespace, dataset: Dataset, lines: Sequence[str], data: Mapping[str, Any], following: str) -> None:
+    """Print the end of a stage: ``lines``, or with ``--json`` the same as ``data``; nothing with ``--quiet``. ``following``: the next command."""
+    stage, output = dataset.manifest["stage"], dataset.folder
+    if arguments.json:
+        print(json.dumps({"stage": stage, "output": str(output), "digest": dataset.digest, **data, "next": following}, ensure_ascii=False, indent=1))
+    elif not arguments.quiet:
+        print("\n".join([f"\n{stage}: {output}", *(f"  {line}" for line in lines), f"  next: {following}"]))
     sys.stdout.flush()
 
 

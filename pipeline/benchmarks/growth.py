@@ -79,7 +79,7 @@ def _power(before: Row, after: Row, stage: str) -> float:
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """CPU seconds (both axes in powers of two) and peak memory over the size of the text, a line a stage, as SVG."""
+    """CPU seconds (both axes logarithmic) and peak memory over the size of the text, a line a stage, as SVG."""
     sizes = [megabytes for megabytes, _ in rows]
     with mpl.rc_context({"svg.hashsalt": "gristmill", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(8, 3.6), layout="constrained")

@@ -6,6 +6,7 @@ With --source NAME a source of stages/extract.yaml is read with its settings.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +34,7 @@ from pipeline.progress import Progress
 from pipeline.remote import Place, local, place
 from pipeline.report import Report
 from pipeline.settings import build, digest, override, read_yaml
-from pipeline.summary import print_summary
+from pipeline.summary import conclude
 
 STAGE_VERSION = 1
 
@@ -196,13 +197,12 @@ def main(given: Sequence[str]) -> int:
     sources, output = _sources(arguments)
     with Progress("extract", arguments.quiet) as progress:
         dataset = extract(resolve(sources, output=output), output, arguments.workers, arguments.scheduler, progress)
-    if not arguments.quiet:
-        report = Report.from_plain(dataset.manifest["counts"])
-        print_summary("extract", output, report, "units", following=f"python -m pipeline.stages.filter {output} CLEAN")
+    conclude(arguments, dataset, "units", following=f"python -m pipeline.stages.filter {output} CLEAN")
     return 0
 
 
 if __name__ == "__main__":
     from pipeline.stages import extract as module
 
+    gc.freeze()  # what was imported stays: not to be gone through again at each collection
     sys.exit(command.run(module.main))

@@ -29,7 +29,7 @@ from pipeline.stages.duplicates import drop, find_duplicates, for_size
 from pipeline.stages.inputs import Inputs, open_inputs
 from pipeline.stages.recurring import with_lines_counted
 from pipeline.stages.ruleset import Rules, read_rules
-from pipeline.summary import print_summary
+from pipeline.summary import conclude
 
 STAGE_VERSION = 2
 
@@ -134,10 +134,8 @@ def main(given: Sequence[str]) -> int:
         inputs = open_inputs(paths, output, arguments.workers, arguments.scheduler, progress, "filter")
         dataset = clean(rules, inputs, output, arguments.workers, arguments.scheduler, progress)
         inputs.discard()
-    if not arguments.quiet:
-        report = Report.from_plain(dataset.manifest["counts"])
-        following = f"look at {output}/__removed, then python -m pipeline.stages.tokenize {output} TOKENS"
-        print_summary("filter", output, report, "documents" if inputs.extracted is None else "units", following=following)
+    following = f"look at {output}/__removed, then python -m pipeline.stages.tokenize {output} TOKENS"
+    conclude(arguments, dataset, "documents" if inputs.extracted is None else "units", following=following)
     return 0
 
 

@@ -34,7 +34,7 @@ from pipeline.progress import Progress
 from pipeline.remote import local
 from pipeline.report import Report
 from pipeline.settings import at_least, build, digest, override, read_yaml, to_plain
-from pipeline.summary import print_summary
+from pipeline.summary import conclude
 from pipeline.training.recipe import Recipe
 from pipeline.units import beat
 
@@ -248,6 +248,7 @@ def main(given: Sequence[str]) -> int:
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="the folder to write")
     parser.add_argument("--settings", type=Path, metavar="FILE", help="settings (default: stages/perplexity.yaml)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="put one setting over the file's")
+    command.add_json(parser)
     arguments = parser.parse_args(given)
     (named,), output = command.inputs_and_output([arguments.input, arguments.output], "perplexity")
     path = local(named)
@@ -257,10 +258,8 @@ def main(given: Sequence[str]) -> int:
     settings = read_settings(bench.settings_file("perplexity", arguments.settings), arguments.assignments)
     with Progress("perplexity", arguments.quiet) as progress:
         dataset = score(settings, source, output, progress)
-    if not arguments.quiet:
-        report = Report.from_plain(dataset.manifest["counts"])
-        following = f"look at the column scores of {output}, then python -m pipeline.stages.tokenize {output} TOKENS"
-        print_summary("perplexity", output, report, "documents", _lines(dataset), following)
+    following = f"look at the column scores of {output}, then python -m pipeline.stages.tokenize {output} TOKENS"
+    conclude(arguments, dataset, "documents", _lines(dataset), following)
     return 0
 
 

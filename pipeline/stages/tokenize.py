@@ -36,7 +36,7 @@ from pipeline.progress import Progress
 from pipeline.report import Report
 from pipeline.settings import build, digest, override, read_yaml, to_plain
 from pipeline.stages.inputs import Inputs, open_inputs
-from pipeline.summary import print_summary
+from pipeline.summary import conclude
 from pipeline.training.recipe import OWN_FOLDER, OWN_NAME, Recipe, read_recipe
 from pipeline.units import units
 
@@ -365,9 +365,7 @@ def main(given: Sequence[str]) -> int:
         job = resolve(settings, recipe, inputs.digests())
         dataset = tokenize(job, settings, recipe, inputs, output, arguments.workers, arguments.scheduler, progress)
         inputs.discard()
-    if not arguments.quiet:
-        report = Report.from_plain(dataset.manifest["counts"])
-        print_summary("tokenize", output, report, "documents", _lines(dataset), f"python -m pipeline.stages.train {output} RUN")
+    conclude(arguments, dataset, "documents", _lines(dataset), f"python -m pipeline.stages.train {output} RUN")
     return 0
 
 

@@ -20,6 +20,7 @@ from pipeline.datasets import RUN, Dataset, committed, file_sha256, open_dataset
 from pipeline.progress import Progress
 from pipeline.settings import digest
 from pipeline.stages.tokenize import DEFAULT_RECIPE
+from pipeline.summary import say
 from pipeline.training.recipe import Recipe, read_recipe, settings_of_run
 
 STAGE_VERSION = 1
@@ -104,8 +105,7 @@ def _run(recipe: Recipe, tokens: Path, workshop: Path, progress: Progress) -> An
     return run_training(recipe, tokens, workshop, recipe.base_model, progress.say, progress)
 
 
-def _lines(output: Path) -> list[str]:
-    results = json.loads((output / RUN).read_text(encoding="utf-8"))["results"]
+def _lines(results: Mapping[str, Any]) -> list[str]:
     return [
         f"{results['steps']:,} steps over {results['tokens']:,} tokens in {results['seconds']:,.0f} s",
         f"validation loss {results['base_loss']:.4f} -> {results['final_loss']:.4f} ({results['final_loss'] / results['base_loss'] - 1:+.1%})"
@@ -121,6 +121,7 @@ def main(given: Sequence[str]) -> int:
     parser.add_argument("output", type=Path, metavar="RUN", help="the folder to write")
     parser.add_argument("--recipe", type=Path, metavar="FILE", help=f"the recipe (default: {DEFAULT_RECIPE})")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="put one setting over the recipe's")
+    command.add_json(parser)
     arguments = parser.parse_args(given)
     tokens = open_dataset(command.require(arguments.tokens))
     follows = os.environ.get("RANK", "0") != "0"
@@ -131,10 +132,9 @@ def main(given: Sequence[str]) -> int:
             follow(job, arguments.tokens, arguments.output, progress)
             return 0
         dataset = train(job, arguments.tokens, arguments.output, progress)
-    if not arguments.quiet:
-        print(f"\ntrain: {arguments.output}")
-        print("\n".join(f"  {line}" for line in _lines(dataset.folder)))
-        print(f"  next: look at {dataset.folder}/learning_curve.png and {dataset.folder}/samples.md")
+    results = json.loads((dataset.folder / RUN).read_text(encoding="utf-8"))["results"]
+    following = f"look at {dataset.folder}/learning_curve.png and {dataset.folder}/samples.md"
+    say(arguments, dataset, _lines(results), {"results": results}, following)
     return 0
 
 
