@@ -62,7 +62,7 @@ class TableBatch:
     key: tuple[str, ...] = ()
 
 
-RELEASE_BYTES = 16 * 2**20
+RELEASE_BYTES = 64 * 2**20
 
 
 class Release:
