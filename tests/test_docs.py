@@ -34,7 +34,9 @@ def name_of(page: Path) -> str:
 def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """What bash makes of a command; last on its output stands the folder that it ended in."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(CHECKOUT), "MAKEFLAGS": "", "COLUMNS": "80"}
+    of_make = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")  # there when the tests were started by make, which would then name its folders
+    outside = {name: value for name, value in os.environ.items() if name not in of_make}
+    environment = {**outside, "PATH": path, "PYTHONPATH": str(CHECKOUT), "COLUMNS": "80"}
     ending = f"{command}\nstatus=$?; printf '\\n%s' \"$PWD\"; exit $status"
     return subprocess.run(
         ["bash", "-c", ending], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False

@@ -36,10 +36,10 @@ def test_the_sample_is_there(tmp_path: Path) -> None:
     """With the sample the plan names every stage; nothing of the checkout's own build comes along."""
     lay_out(tmp_path)
     assert {path.name for path in (tmp_path / "data" / "sources").iterdir()} == {"README.md", "forum.sql", "instructions.csv"}
+    assert not list(tmp_path.rglob("__pycache__"))
     planned = make(tmp_path, f"PY={sys.executable}", "-n", "clean")
     assert planned.returncode == 0, planned.stderr
     assert "pipeline.stages.extract" in planned.stdout and "pipeline.stages.filter" in planned.stdout
-    assert not list(tmp_path.rglob("__pycache__"))
 
 
 def test_a_python_without_gristmill_is_said(tmp_path: Path) -> None:
