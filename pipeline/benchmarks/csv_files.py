@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.benchmarks import pandas_csv
 from pipeline.benchmarks.corpus import Corpus
 from pipeline.benchmarks.costs import Cost, least, module, own_package, run
-from pipeline.benchmarks.table import Result, Setup, Table
+from pipeline.benchmarks.table import Compared, Result, Setup, Table
 
 GROWTH = 4
 """The texts are repeated so often, and for the memory's sake ten times as often."""
@@ -21,7 +21,7 @@ SHORT_CHARS = 80
 def measure(setup: Setup) -> Result:
     """The benchmark: long texts with line feeds, short rows, and ten times the long texts."""
     corpus = setup.corpus
-    tables = []
+    tables, compared = [], list[Compared]()
     forms = {"long texts": (_long(corpus), GROWTH), "short rows": (_short(corpus), GROWTH), "long texts, ten times": (_long(corpus), 10 * GROWTH)}
     for name, (rows, growth) in forms.items():
         folder = setup.folder / name.replace(" ", "-").replace(",", "")
@@ -31,14 +31,19 @@ def measure(setup: Setup) -> Result:
         for number in range(setup.runs):
             for what, command in _commands(number).items():
                 costs.setdefault(what, []).append(run(command, folder, own_package()))
-        tables.append(_table(f"{name}: {size:.0f} MB", size, {what: least(each) for what, each in costs.items()}))
+        least_of = {what: least(each) for what, each in costs.items()}
+        tables.append(_table(f"{name}: {size:.0f} MB", size, least_of))
+        compared += [
+            Compared(f"{ours}, {name}", f"pandas, the same {form}", least_of[ours], least_of[f"pandas, the same {form}"])
+            for ours, form in (("tables", "table"), ("extract", "documents"))
+        ]
         (folder / "in.csv").unlink()
     about = [
         "`tables` writes the columns as they are, `extract` documents (id, source, locator, text from title and body, meta); pandas does either.",
         "All are processes of their own, start and imports included, run in turn; one worker, Zstandard, page checksums.",
     ]
     commands = ["python -m pipeline.benchmarks csv", "python -m pipeline tables in.csv OUT", "python -m pipeline.stages.extract in.csv OUT"]
-    return Result("CSV files", about, commands, tables)
+    return Result("CSV files", about, commands, tables, compared=compared)
 
 
 def _commands(number: int) -> dict[str, list[str]]:

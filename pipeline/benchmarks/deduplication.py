@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.benchmarks import datatrove_minhash, rensa_minhash
 from pipeline.benchmarks.corpus import Corpus
 from pipeline.benchmarks.costs import Cost, environment, least, module, own_package, run
-from pipeline.benchmarks.table import Result, Setup, Table
+from pipeline.benchmarks.table import Compared, Result, Setup, Table
 from pipeline.benchmarks.variation import grown
 from pipeline.errors import GristmillError
 
@@ -39,19 +40,19 @@ def measure(setup: Setup) -> Result:
         "From committed Parquet to what is kept and what is removed, as Parquet; each in a process of its own, start and imports included.",
         "gristmill verifies every pair by its exact Jaccard similarity; datatrove and rensa remove what shares a band.",
         f"The larger text is the corpus and copies of it with other words, {LARGE_MB:.0f} MB; both lie in {FILES} files.",
-        "datatrove is slow: it runs once, on the smaller text.",
+        "The larger text is run once, and so is datatrove, on the smaller text alone: it is slow.",
         "With two workers CPU seconds of their processes are not all counted: compare wall seconds (the least of the runs).",
     ]
     for name, corpus in corpora.items():
         folder = setup.folder / f"corpus{len(name)}"
         _write(corpus, folder)
         for workers in (1, 2):
-            cost = _stage(folder, workers, setup.runs)
+            cost = _stage(folder, workers, 1 if name else setup.runs)
             timed[f"gristmill{name}, {_workers(workers)}"] = Timed(cost, corpus.megabytes, workers)
         if setup.with_peers:
             _peers(setup, folder, name, corpus, timed, about)
     commands = ["python -m pipeline.benchmarks dedup", "python -m pipeline.stages.filter raw clean --settings near.yaml --workers 1"]
-    return Result("Near-deduplication", about, commands, [_table(timed)])
+    return Result("Near-deduplication", about, commands, [_table(timed)], compared=_compared(timed))
 
 
 def _workers(number: int) -> str:
@@ -78,7 +79,7 @@ def _peers(setup: Setup, folder: Path, name: str, corpus: Corpus, timed: dict[st
     try:
         python = environment(setup.environments / "rensa", RENSA)
         command = [str(python), str(Path(rensa_minhash.__file__)), "in"]
-        cost = least([run([*command, f"rensa-{n}"], folder, ONE_THREAD) for n in range(setup.runs)])
+        cost = least([run([*command, f"rensa-{n}"], folder, ONE_THREAD) for n in range(1 if name else setup.runs)])
         timed[f"rensa, words by polars{name}"] = Timed(cost, corpus.megabytes, 1)
     except GristmillError as error:
         about.append(f"rensa was not measured: {error.where} {error.what}.")
@@ -91,6 +92,21 @@ def _peers(setup: Setup, folder: Path, name: str, corpus: Corpus, timed: dict[st
             timed[f"datatrove MinHash, {_workers(workers)}"] = Timed(cost, corpus.megabytes, workers)
     except GristmillError as error:
         about.append(f"datatrove was not measured: {error.where} {error.what}.")
+
+
+def _compared(timed: Mapping[str, Timed]) -> list[Compared]:
+    """Each peer beside the stage on the same text with as many workers; CPU seconds of several processes are not all counted."""
+
+    def cost(one: Timed) -> Cost:
+        return one.cost if one.workers == 1 else replace(one.cost, cpu_seconds=math.nan)
+
+    peers = {name: one for name, one in timed.items() if not name.startswith("gristmill")}
+    ours = {(one.megabytes, one.workers): (name, one) for name, one in timed.items() if name not in peers}
+    found = []
+    for peer, theirs in peers.items():
+        name, own = ours[theirs.megabytes, theirs.workers]
+        found.append(Compared(name, peer, cost(own), cost(theirs)))
+    return found
 
 
 def _table(timed: Mapping[str, Timed]) -> Table:

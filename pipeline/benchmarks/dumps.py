@@ -12,7 +12,7 @@ from itertools import cycle
 from pathlib import Path
 
 from pipeline.benchmarks.costs import Cost, least, module, own_package, run
-from pipeline.benchmarks.table import Result, Setup, Table
+from pipeline.benchmarks.table import Compared, Result, Setup, Table
 from pipeline.errors import GristmillError
 
 MEGABYTES = 100
@@ -49,14 +49,16 @@ def measure(setup: Setup) -> Result:
         Dump("texts, mysqldump", _written(setup.folder / "text.sql", _mysql_texts(texts)), "mariadb"),
         Dump("texts, pg_dump", _written(setup.folder / "copy.sql", _copied_texts(texts)), "postgres"),
     ]
-    rows, notes = [], list[str]()
+    rows, notes, compared = [], list[str](), list[Compared]()
     for dump in made:
-        rows.append(_row(dump, "gristmill", least([_tables(setup.folder, dump) for _ in range(setup.runs)]), dump.megabytes))
+        ours = least([_tables(setup.folder, dump) for _ in range(setup.runs)])
+        rows.append(_row(dump, "gristmill", ours, dump.megabytes))
         if setup.with_peers:
             rows.append(_row(dump, "sqlparse.split alone", *_split(setup, dump)))
             try:
                 cost = least([_loaded(setup.folder, dump) for _ in range(setup.runs)])
                 rows.append(_row(dump, f"{dump.server}: load and export", cost, dump.megabytes))
+                compared.append(Compared(f"tables, {dump.name}", f"{dump.server}: load and export", ours, cost))
             except GristmillError as error:
                 notes.append(f"{dump.server} was not measured: {error.where} {error.what}.")
     large = Dump("texts, mysqldump", _written(setup.folder / "large.sql", _mysql_texts(texts), LARGE_MEGABYTES), "mariadb")
@@ -70,7 +72,7 @@ def measure(setup: Setup) -> Result:
     ]
     head = ("", "MB", "CPU s", "MB per CPU s", "peak MB")
     commands = ["python -m pipeline.benchmarks dumps", "python -m pipeline tables short.sql OUT"]
-    return Result("SQL dumps", about, commands, [Table("Dumps", head, rows)])
+    return Result("SQL dumps", about, commands, [Table("Dumps", head, rows)], compared=compared)
 
 
 def _row(dump: Dump, who: str, cost: Cost, megabytes: float) -> list[str]:

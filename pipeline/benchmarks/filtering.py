@@ -13,7 +13,7 @@ import pyarrow as pa
 from pipeline import bench
 from pipeline.benchmarks import datatrove_gopher
 from pipeline.benchmarks.costs import Cost, environment, least, module, own_package, run
-from pipeline.benchmarks.table import Result, Setup, Table
+from pipeline.benchmarks.table import Compared, Result, Setup, Table
 from pipeline.benchmarks.variation import grown
 from pipeline.datasets import open_dataset, read_batches
 from pipeline.documents import SCHEMA
@@ -23,6 +23,7 @@ from pipeline.stages.judging import judge
 from pipeline.stages.ruleset import Rules, read_rules
 
 WITHOUT_DEDUP = ("dedup.exact=false", "dedup.near=false")
+GOPHER = "datatrove, GopherRepetition + GopherQuality"
 LARGER = 4
 PEER = ("datatrove[io,processing]", "spacy")
 FORMS = {"as documents": False, "as assistant turns": True}
@@ -47,15 +48,18 @@ def measure(setup: Setup) -> Result:
         "It redacts secrets, repairs text, cuts slop, judges refusals, and writes kept, removed and edited rows.",
         f"Starting costs the same whatever the text; {LARGER} times the text (copies with other words) shows what is left of it.",
     ]
+    compared = []
     if setup.with_peers:
         try:
-            costs["datatrove, GopherRepetition + GopherQuality"] = _peer(setup), size
+            peer = _peer(setup)
+            costs[GOPHER] = peer, size
+            compared = [Compared(f"filter stage, {form}", GOPHER, costs[f"filter stage, {form}"][0], peer) for form in FORMS]
             about.append("datatrove does other work (repetition and quality heuristics) on the same texts, Parquet to Parquet, one worker.")
         except GristmillError as error:
             about.append(f"datatrove was not measured: {error.where} {error.what}.")
     sets = " ".join(f"--set {one}" for one in WITHOUT_DEDUP)
     commands = ["python -m pipeline.benchmarks filter", f"python -m pipeline.stages.filter raw clean --workers 1 {sets}"]
-    return Result("Filter stage", about, commands, [_stages_table(costs), *shares])
+    return Result("Filter stage", about, commands, [_stages_table(costs), *shares], compared=compared)
 
 
 def _stage(folder: Path, settings: Path, runs: int) -> Cost:

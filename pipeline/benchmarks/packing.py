@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.benchmarks import trl_packing
 from pipeline.benchmarks.corpus import Corpus
 from pipeline.benchmarks.costs import Cost, environment, least, module, own_package, run
-from pipeline.benchmarks.table import Result, Setup, Table
+from pipeline.benchmarks.table import Compared, Result, Setup, Table
 from pipeline.benchmarks.variation import grown
 from pipeline.datasets import open_dataset, read_batches
 from pipeline.documents import SCHEMA
@@ -48,11 +48,13 @@ def measure(setup: Setup) -> Result:
         "`work` leaves out what each needs to start and import. The stage splits long documents, so all tokens are in its rows; it also hashes",
         "its shards, writes labels and positions, and compares a sample of its ids with those of the tokenizers library.",
     ]
+    compared = []
     if setup.with_peers:
         try:
             peers = [_peer(setup, number) for number in range(setup.runs)]
             cost, said = min(peers, key=lambda peer: peer[0].cpu_seconds)
             costs.append(("datasets.map, pack_dataset(bfd)", cost, said["start"]))
+            compared = [Compared("tokenize stage", "datasets.map, TRL's pack_dataset(bfd)", stage, cost)]
             about.append(f"TRL's bfd cuts long documents off: {said['tokens']:,} tokens are in its rows, {said['utilisation']:.3%} of their room.")
         except GristmillError as error:
             about.append(f"TRL was not measured: {error.where} {error.what}.")
@@ -62,7 +64,7 @@ def measure(setup: Setup) -> Result:
         "python -m pipeline.benchmarks tokenize",
         f"python -m pipeline.stages.tokenize raw tokens --tokenizer tokenizer --length {LENGTH} --workers 1",
     ]
-    return Result("Tokenize stage", about, commands, tables)
+    return Result("Tokenize stage", about, commands, tables, compared=compared)
 
 
 def _stage(folder: Path, runs: int) -> Cost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import time
@@ -14,7 +15,8 @@ from importlib import import_module
 from pathlib import Path
 
 from pipeline import decoding, sample
-from pipeline.benchmarks.table import Result, Setup, Table
+from pipeline.benchmarks.costs import Cost
+from pipeline.benchmarks.table import Compared, Result, Setup, Table
 from pipeline.documents import Document
 from pipeline.errors import UsageError
 from pipeline.extractors.html import HtmlSettings, extract_page
@@ -28,6 +30,9 @@ _WORD = re.compile(rf"[{_WIDE}]|[^\W{_WIDE}]+")
 Extract = Callable[[bytes], str]
 
 
+OURS = "this package, to text and metadata"
+
+
 @dataclass(frozen=True)
 class Page:
     """A page's bytes, and the words of its main text where they are known."""
@@ -39,7 +44,7 @@ class Page:
 def measure(setup: Setup) -> Result:
     """The benchmark: pages a CPU second of each tool, and its mean word F1 where main texts are given."""
     pages, origin = load()
-    tools = {"this package, to text and metadata": _own, "BeautifulSoup + lxml, get_text": _soup}
+    tools = {OURS: _own, "BeautifulSoup + lxml, get_text": _soup}
     if setup.with_peers:
         tools |= {"trafilatura": _trafilatura, "trafilatura, Markdown with metadata": _trafilatura_markdown}
         tools |= {"resiliparse, main_content": _resiliparse}
@@ -51,13 +56,17 @@ def measure(setup: Setup) -> Result:
         f"Pages: {len(pages):,}, {sum(len(page.data) for page in pages) / 1e6:.1f} MB, from {origin}.",
     ]
     base = seconds.get("trafilatura")
-    rows = []
+    rows, qualities = [], {}
     for name, spent in sorted(seconds.items(), key=lambda item: item[1]):
         scores = [f1(text, page.gold) for text, page in zip(texts[name], pages, strict=True) if page.gold is not None]
         quality = [f"{sum(scores) / len(scores):.3f}", f"{sum(score < 0.5 for score in scores) / len(scores):.1%}"] if scores else ["-", "-"]
+        qualities[name] = quality[0]
         rows.append([name, f"{len(pages) / spent:.1f}", f"{base / spent:.1f}" if base else "-", *quality])
     table = Table("Pages to text", ("", "pages per CPU s", "times trafilatura", "mean word F1", "pages under .5"), rows)
-    return Result("Main text of pages", about, ["python -m pipeline.benchmarks pages"], [table], from_corpus=False)
+    peers = {name: spent for name, spent in seconds.items() if name != OURS}
+    ours = _in_process(seconds[OURS])
+    compared = [Compared("main text", name, ours, _in_process(spent), f"F1 {qualities[OURS]}, {qualities[name]}") for name, spent in peers.items()]
+    return Result("Main text of pages", about, ["python -m pipeline.benchmarks pages"], [table], from_corpus=False, compared=compared)
 
 
 def load() -> tuple[list[Page], str]:
@@ -71,6 +80,11 @@ def load() -> tuple[list[Page], str]:
     if named:
         raise UsageError(named, "has no gold.jsonl", "name a folder with gold.jsonl and its pages, or unset BENCH_PAGES")
     return [Page(data) for name, data in sorted(sample.pages().items()) if data and name.endswith(".html")], "the sample"
+
+
+def _in_process(cpu_seconds: float) -> Cost:
+    """Of what ran beside others in one process the CPU seconds alone are known."""
+    return Cost(cpu_seconds, math.nan, math.nan)
 
 
 def run(tools: Mapping[str, Extract], pages: Sequence[bytes], runs: int) -> tuple[dict[str, float], dict[str, list[str]]]:

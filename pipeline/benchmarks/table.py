@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import os
 import platform
 import re
@@ -11,12 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.benchmarks.corpus import Corpus
+from pipeline.benchmarks.costs import Cost
 from pipeline.commits import writing
 
 HEAD = """# Benchmarks
 
 Written by `make bench` (`python -m pipeline.benchmarks NAME` runs one again). CPU seconds are user and system time of a process and its
-children, the least of the runs; MB are 10^6 bytes of UTF-8 text.
+children, the least of the runs; MB are 10^6 bytes of UTF-8 text. The first table has everything that was measured beside another tool,
+ratios above 1 being in our favour; what the names mean stands in the sections below it.
+
+<!-- bench:all -->
+<!-- /bench:all -->
 """
 
 
@@ -47,6 +53,35 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """What was measured beside a ``peer`` on the same input; figures that were not taken are nan. ``quality`` is where gold data tells it."""
+
+    what: str
+    peer: str
+    ours: Cost
+    theirs: Cost
+    quality: str = "-"
+
+    def row(self, name: str) -> list[str]:
+        """The row of SUMMARY, for the benchmark ``name``."""
+        pairs = [
+            (self.ours.cpu_seconds, self.theirs.cpu_seconds, ",.2f"),
+            (self.ours.wall_seconds, self.theirs.wall_seconds, ",.2f"),
+            (self.ours.peak_mb, self.theirs.peak_mb, ",.0f"),
+        ]
+        cells = [cell for mine, other, form in pairs for cell in (_figure(mine, form), _figure(other, form), _figure(other / mine, ".2f"))]
+        return [name, self.what, self.peer, *cells, self.quality]
+
+
+_FIGURES = [cell for unit in ("CPU s", "wall s", "peak MB") for cell in (unit, "peer's", "ratio")]
+SUMMARY = ("benchmark", "what", "peer", *_FIGURES, "quality, ours and the peer's")
+
+
+def _figure(number: float, form: str) -> str:
+    return "-" if math.isnan(number) else format(number, form)
+
+
+@dataclass(frozen=True)
 class Result:
     """A benchmark's title, what was done (sentences), the commands that do it, and the tables."""
 
@@ -56,6 +91,8 @@ class Result:
     tables: Sequence[Table]
     from_corpus: bool = True
     """Whether the texts of the benchmark's corpus were measured, so that they are to be named."""
+    compared: Sequence[Compared] = ()
+    """What stands in the first table of the page."""
 
     def lines(self, corpus: Corpus) -> list[str]:
         """As Markdown."""
@@ -77,6 +114,14 @@ def machine() -> str:
 def _cpuinfo() -> str:
     path = Path("/proc/cpuinfo")
     return path.read_text() if path.is_file() else ""
+
+
+def write_summary(path: Path, name: str, compared: Sequence[Compared]) -> None:
+    """Put the rows of a benchmark into the first table of the page, in place of its earlier ones; those of the others stay."""
+    section = path.read_text(encoding="utf-8").partition("<!-- bench:all -->")[2].partition("<!-- /bench:all -->")[0]
+    found = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")][2:]
+    others = [row for row in found if row[0] != name]
+    write(path, "all", Table("Beside other tools", SUMMARY, [*others, *(one.row(name) for one in compared)]).lines())
 
 
 def put(page: str, name: str, lines: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ import yaml
 
 from pipeline.benchmarks import trl_training
 from pipeline.benchmarks.costs import PACKAGE, Cost, environment, least, module, own_package, run
-from pipeline.benchmarks.table import Result, Setup, Table
+from pipeline.benchmarks.table import Compared, Result, Setup, Table
 from pipeline.commits import Build
 from pipeline.datasets import Shard, file_sha256, open_dataset
 from pipeline.errors import GristmillError
@@ -50,6 +50,11 @@ class _Trained:
     one_step: Cost
     losses: tuple[float, ...]
 
+    @property
+    def loss(self) -> float:
+        """The mean over the seeds."""
+        return statistics.fmean(self.losses)
+
 
 def measure(setup: Setup) -> Result:
     """The benchmark: STEPS steps of QLoRA and of LoRA with each tool, one run a seed, and QLoRA on padded rows."""
@@ -75,7 +80,12 @@ def measure(setup: Setup) -> Result:
         "python -m pipeline.benchmarks train",
         "python -m pipeline.stages.train packed-rows run --recipe qlora.yaml",
     ]
-    return Result("Training", about, commands, tables, from_corpus=False)
+    compared = [
+        Compared(f"{STEPS} steps, {adapter}", "TRL SFTTrainer", own.cost, peer.cost, f"validation loss {own.loss:.4f}, {peer.loss:.4f}")
+        for adapter, (own, *peers) in trained.items()
+        for peer in peers
+    ]
+    return Result("Training", about, commands, tables, from_corpus=False, compared=compared)
 
 
 def _prepare(folder: Path) -> None:

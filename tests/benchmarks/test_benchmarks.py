@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -14,8 +15,8 @@ import pytest
 
 from pipeline.benchmarks import BENCHMARKS
 from pipeline.benchmarks.corpus import Corpus, load
-from pipeline.benchmarks.costs import run
-from pipeline.benchmarks.table import Result, Table, put, write
+from pipeline.benchmarks.costs import Cost, run
+from pipeline.benchmarks.table import Compared, Result, Table, put, write, write_summary
 from pipeline.errors import GristmillError, UsageError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -62,6 +63,22 @@ def test_a_section_is_replaced_alone(tmp_path: Path) -> None:
     text = page.read_text()
     assert "alpha" not in text and text.index("gamma") < text.index("beta") and text.startswith("# Benchmarks")
     assert put(text, "one", ["gamma"]) == text
+
+
+def test_the_first_table_has_every_comparison(tmp_path: Path) -> None:
+    """A benchmark's rows take the place of its earlier ones and leave those of others; what was not measured is a dash."""
+    page = tmp_path / "page.md"
+    write(page, "csv", ["about csv"])
+    whole, half, unknown = Cost(2.0, 4.0, 100.0), Cost(1.0, 3.0, 200.0), Cost(1.0, math.nan, math.nan)
+    write_summary(page, "csv", [Compared("tables", "pandas", half, whole)])
+    write_summary(page, "pages", [Compared("text", "another", unknown, whole, "F1 .9, .8")])
+    write_summary(page, "csv", [Compared("extract", "pandas", whole, half)])
+    rows = [line for line in page.read_text().splitlines() if line.startswith("| ")][2:]
+    assert rows == [
+        "| pages | text | another | 1.00 | 2.00 | 2.00 | - | 4.00 | - | - | 100 | - | F1 .9, .8 |",
+        "| csv | extract | pandas | 2.00 | 1.00 | 0.50 | 4.00 | 3.00 | 0.75 | 100 | 200 | 2.00 | - |",
+    ]
+    assert page.read_text().index("bench:all") < page.read_text().index("about csv")
 
 
 def test_corpora(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
