@@ -169,7 +169,7 @@ def _in_child(work: Work, folder: Path, mark: Path, orders: Orders) -> Ending:
 def _outcome_file() -> IO[bytes]:
     """Where the process leaves its outcome: in memory where the system can, since the outcome may be that the disk is full."""
     if hasattr(os, "memfd_create"):
-        return open(os.memfd_create("outcome"), "w+b")  # noqa: PTH123 (a descriptor; the caller closes it)
+        return os.fdopen(os.memfd_create("outcome"), "w+b")
     return tempfile.TemporaryFile()
 
 
@@ -217,7 +217,7 @@ def main(parent: int) -> None:
         result = (_call(*given), None)
     except BaseException as error:
         result = (None, error)
-    with open(outcome, "wb") as file:  # noqa: PTH123 (a descriptor)
+    with os.fdopen(outcome, "wb") as file:
         file.write(pickle.dumps(result))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -38,3 +39,13 @@ def unlock(held: IO[str]) -> None:
     with suppress(OSError):
         Path(held.name).unlink(missing_ok=True)
     held.close()
+
+
+@contextmanager
+def locked(target: Path) -> Iterator[None]:
+    """Hold the lock of ``target`` for the time of a context; raises as ``lock`` does."""
+    held = lock(target)
+    try:
+        yield
+    finally:
+        unlock(held)

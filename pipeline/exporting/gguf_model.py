@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import GristmillError, UsageError
-from pipeline.exporting.gguf_vocabulary import Vocabulary, vocabulary
+from pipeline.exporting.gguf_vocabulary import TODO, Vocabulary, vocabulary
 from pipeline.models import TokenizerInfo
 
 ARCHITECTURE = "llama"
@@ -26,8 +26,6 @@ FAMILY = ("llama", "mistral")
 TYPES = ("bf16", "f16", "q8_0")
 _FILE_TYPES = {"f16": 1, "q8_0": 7, "bf16": 32}
 """``gguf.LlamaFileType``."""
-
-_TODO = "export --to merged, and convert that folder with llama.cpp's convert_hf_to_gguf.py"
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def write_gguf(folder: Path, info: TokenizerInfo, kind: str, title: str, path: P
 def _require_family(config: Mapping[str, Any]) -> None:
     if config.get("model_type") not in FAMILY or config.get("hidden_act", "silu") != "silu":
         what = f"is of the kind {config.get('model_type')}, and only models of the Llama family ({', '.join(FAMILY)}) can be written as GGUF here"
-        raise UsageError("the model", what, _TODO)
+        raise UsageError("the model", what, TODO)
 
 
 def _head_dim(config: Mapping[str, Any]) -> int:
@@ -96,7 +94,7 @@ def _rope_factors(config: Mapping[str, Any]) -> np.ndarray | None:
     if kind in ("default", "linear"):
         return None
     if kind != "llama3":
-        raise UsageError("the model", f"scales its rotary embedding by {kind}, which cannot be written as GGUF here", _TODO)
+        raise UsageError("the model", f"scales its rotary embedding by {kind}, which cannot be written as GGUF here", TODO)
     pairs = np.arange(0, _head_dim(config), 2, dtype=np.float64) / _head_dim(config)
     wavelengths = 2 * math.pi * np.float64(rope["rope_theta"]) ** pairs
     factor, low, high = rope["factor"], rope["low_freq_factor"], rope["high_freq_factor"]
@@ -163,7 +161,7 @@ def _tensors(folder: Path, config: Mapping[str, Any], kind: str, frequencies: np
             for name in weights.keys():  # noqa: SIM118 (not a mapping)
                 title = names.get_name(name, try_suffixes=(".weight", ".bias"))
                 if title is None:
-                    raise GristmillError(name, "is a weight that llama.cpp's Llama has no place for", _TODO)
+                    raise GristmillError(name, "is a weight that llama.cpp's Llama has no place for", TODO)
                 if name == "lm_head.weight" and config.get("tie_word_embeddings"):
                     continue
                 shape = tuple(weights.get_slice(name).get_shape())

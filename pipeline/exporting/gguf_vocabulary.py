@@ -20,7 +20,8 @@ _LLAMA_3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?
 """The pattern of Llama 3's tokenizer."""
 
 _UNUSED_SCORE = -10_000.0
-_TODO = "export --to merged, and convert that folder with llama.cpp's convert_hf_to_gguf.py"
+TODO = "export --to merged, and convert that folder with llama.cpp's convert_hf_to_gguf.py"
+"""What to do about a model or a tokenizer that cannot be written here."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def vocabulary(info: TokenizerInfo, size: int) -> Vocabulary:
     """The vocabulary of ``info``, filled with unused tokens up to the ``size`` rows of the embeddings. Raises UsageError for other kinds."""
     model = info.definition["model"]
     if model.get("type") != "BPE" or not isinstance(model.get("vocab"), dict):
-        raise UsageError(info.where, f"is a {model.get('type')} tokenizer, which cannot be written as GGUF here", _TODO)
+        raise UsageError(info.where, f"is a {model.get('type')} tokenizer, which cannot be written as GGUF here", TODO)
     merges = [tuple(merge.split(" ", 1)) if isinstance(merge, str) else tuple(merge) for merge in model.get("merges") or ()]
     if model.get("byte_fallback"):
         tokens, types = _tokens(info, size, is_byte_level=False)
@@ -104,5 +105,5 @@ def _rule(info: TokenizerInfo) -> str:
         elif kinds == ["Split", "ByteLevel"] and parts[0]["pattern"].get("Regex") == _LLAMA_3 and not by_pattern:
             known = "llama-bpe"
     if not known:
-        raise UsageError(info.where, f"cuts text into words in a way that has no name in llama.cpp here ({', '.join(kinds)})", _TODO)
+        raise UsageError(info.where, f"cuts text into words in a way that has no name in llama.cpp here ({', '.join(kinds)})", TODO)
     return known

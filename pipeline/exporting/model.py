@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline import command
 from pipeline.commits import Build, copy
-from pipeline.datasets import Dataset, open_dataset
+from pipeline.datasets import Dataset
 from pipeline.errors import GristmillError, MissingPackageError, UsageError, nearest
 from pipeline.exporting.gguf_model import TYPES, write_gguf
 from pipeline.models import TokenizerInfo, load_tokenizer, tokenizer_files
@@ -143,10 +143,7 @@ def _rows(request: Request, info: TokenizerInfo) -> Any:
     from pipeline.training.rows import open_rows
 
     run, todo = request.run, "name the tokens it was trained on with --tokens, or leave the comparison out with --rows 0"
-    if not request.tokens.is_dir():
-        raise UsageError(str(request.tokens), "is not there", todo)
-    if open_dataset(request.tokens).digest != run.tokens_digest:
-        raise UsageError(str(request.tokens), "holds other rows than the run was trained on", todo)
+    run.require_tokens(request.tokens, todo)
     recipe = dataclasses.replace(run.recipe, eval_max_rows=request.num_rows)
     with tempfile.TemporaryDirectory() as cache:
         rows = open_rows(request.tokens, recipe, info.fingerprint, Path(cache)).validation

@@ -13,6 +13,7 @@ from pipeline import bench, command
 from pipeline.datasets import Dataset, open_dataset
 from pipeline.errors import MissingPackageError
 from pipeline.inspection.estimate_rows import most_learned, text_bytes
+from pipeline.inspection.shown import table
 from pipeline.models import TokenizerInfo
 from pipeline.stages.tokenize import DEFAULT_RECIPE
 from pipeline.training.estimate import GPU_OVERHEAD, GPUS, Plan, find_gpu, first_that_fits, plan, rate_lines, warnings
@@ -172,7 +173,7 @@ def _module_lines(recipe: Recipe, found: Any, save: str) -> list[str]:
     return [
         f"{recipe.base_model}: {found.weights:,} weights in {found.num_layers} layers",
         f"hidden size {found.hidden_size:,}, vocabulary {found.vocabulary:,}",
-        *_table(rows),
+        *(f"  {line}" for line in table(rows)),
         f"lora_target_modules: [{', '.join(found.targets)}]",
         "  all linear layers but the output, the same as lora_target_linear: true (QLoRA: this matters more than the rank)",
         save,
@@ -227,8 +228,3 @@ def _duration(seconds: float) -> str:
 
 def _size(size: int) -> str:
     return f"{size / _GIB:,.2f} GiB" if size >= _GIB else f"{size / _MIB:,.0f} MiB"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -89,11 +89,7 @@ def _drop_list() -> Path:
 def _tokens(run: TrainedRun, named: Path | None) -> Path:
     """The rows that the run was trained on; raises UsageError when they are not there, or others are."""
     place = command.require(named) if named is not None else run.tokens
-    if not place.is_dir():
-        raise UsageError(str(place), "is not there", "name the rows that the run was trained on with --tokens")
-    if open_dataset(place).digest != run.tokens_digest:
-        raise UsageError(str(place), f"does not hold the rows that {run.folder} was trained on", "name these with --tokens")
-    return place
+    return run.require_tokens(place, "name the rows that the run was trained on with --tokens")
 
 
 def _clean(run: TrainedRun, tokens: Path | None, named: Path | None) -> list[Dataset]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import bench, command
 from pipeline.datasets import open_dataset
 from pipeline.errors import MissingPackageError, UsageError
+from pipeline.lock import locked
 from pipeline.pools import pool
 from pipeline.progress import Progress
 from pipeline.settings import override, read_yaml
@@ -67,7 +68,8 @@ def main(given: Sequence[str]) -> int:
         from pipeline.training import search_report, search_study
         from pipeline.training.search_run import Trials, compare
 
-        with search_study.locked(plan.out), pool(plan.num_workers, arguments.scheduler) as workers:
+        plan.out.mkdir(parents=True, exist_ok=True)
+        with locked(plan.out), pool(plan.num_workers, arguments.scheduler) as workers:
             study = search_study.Study(plan.out, plan.name, plan.identity, plan.ranges, plan.sampler, plan.recipe.seed, plan.num_trials)
             baseline = Trials(plan, study, workers, progress).run()
             lines, best = report(plan, study, baseline), study.best()

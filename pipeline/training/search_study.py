@@ -6,11 +6,9 @@ that was killed and resumed tries what an uninterrupted one would have tried.
 
 from __future__ import annotations
 
-import fcntl
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -78,18 +76,6 @@ def open_storage(path: Path) -> RDBStorage:
 def pruner() -> BasePruner:
     """Ends a trial whose best evaluation so far is worse than the median of the finished ones at the same step."""
     return MedianPruner(n_startup_trials=STARTUP_TRIALS)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep a second search out of the folder; the lock goes with the process, however it ends. Raises UsageError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(str(folder), "another search is writing it", "wait until that one has ended") from None
-        yield
 
 
 class Study:

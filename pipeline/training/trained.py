@@ -47,6 +47,14 @@ class TrainedRun:
         """The digest of these rows."""
         return str(self.dataset.manifest["inputs"][0]["digest"])
 
+    def require_tokens(self, place: Path, todo: str) -> Path:
+        """``place`` when it holds the rows that were trained on; else UsageError, which says ``todo``."""
+        if not place.is_dir():
+            raise UsageError(str(place), "is not there", todo)
+        if open_dataset(place).digest != self.tokens_digest:
+            raise UsageError(str(place), f"does not hold the rows that {self.folder} was trained on", todo)
+        return place
+
     def tokenizer_name(self, tokens: Path) -> str:
         """What to load the tokenizer from: it lies with a whole model; one that was trained on the documents lies with the rows ``tokens``."""
         return str(self.folder / MODEL) if self.is_whole else self.recipe.tokenizer_beside(tokens)

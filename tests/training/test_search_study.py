@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
+from pipeline.lock import locked
 from pipeline.training.ranges import Range
 from pipeline.training.search_job import Outcome
-from pipeline.training.search_study import MAX_TRIES, STARTUP_TRIALS, Asked, Sampler, Study, locked, open_storage, pruner
+from pipeline.training.search_study import MAX_TRIES, STARTUP_TRIALS, Asked, Sampler, Study, open_storage, pruner
 
 RANGES = (Range("lora_r", "choice", (8, 16)), Range("lora_alpha", "int", (16, 256), is_whole=True), Range("learning_rate", "log", (1e-5, 1e-2)))
 
@@ -145,7 +146,7 @@ def test_another_search_is_refused(tmp_path: Path) -> None:
     study(tmp_path)
     with pytest.raises(UsageError, match="begun with another recipe"):
         Study(tmp_path, "one", "another", RANGES, "tpe", 7, 9)
-    with locked(tmp_path), pytest.raises(UsageError, match="another search"), locked(tmp_path):
+    with locked(tmp_path), pytest.raises(UsageError, match="another run is writing it"), locked(tmp_path):
         pass
 
 
