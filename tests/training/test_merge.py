@@ -157,7 +157,7 @@ def test_other_rows_and_another_base_are_refused(trained: Path, tmp_path: Path, 
     """The comparison is on the rows the run was trained beside, and the merge on the model it was trained from."""
     other = commit(tmp_path / "other", {"train": rows(2), "validation": rows(2, seed=9)})
     given = ["model", str(trained / "runs" / "lora"), str(tmp_path / "out"), "--to", "merged", "--quiet"]
-    with pytest.raises(UsageError, match="other rows"):
+    with pytest.raises(UsageError, match="does not hold the rows"):
         main([*given, "--tokens", str(other)])
     with pytest.raises(UsageError, match=r"is not there.*--rows 0"):
         main([*given, "--tokens", str(tmp_path / "none")])
